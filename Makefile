@@ -1,0 +1,1 @@
+# For developers; `make demo` and `make test` come with the packaging.

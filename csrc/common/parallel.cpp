@@ -1,0 +1,148 @@
+#include "common/parallel.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace wsss_fast::detail {
+namespace {
+
+// One parallel_for under way. Lives on the caller's stack; helpers touch it only between join() and
+// leave(), and the caller waits until nobody is left.
+struct Job {
+    ChunkFn run;
+    void* body;
+    std::int64_t count;
+    std::int64_t grain;
+    Cancel* cancel;
+    int seats;        // helpers that may still join (guarded by the pool's mutex)
+    int helpers = 0;  // helpers inside (guarded by the pool's mutex)
+    std::atomic<std::int64_t> next{0};
+    std::atomic<bool> stop{false};
+    std::exception_ptr error{};  // the first one (guarded by `stop` being set once)
+
+    void fail(std::exception_ptr e) {
+        if (!stop.exchange(true)) error = std::move(e);
+    }
+
+    // Takes ranges until there are none. The caller's thread also polls for cancellation.
+    void work(bool is_caller) {
+        try {
+            while (!stop.load(std::memory_order_relaxed)) {
+                if (cancel && (is_caller ? cancel->poll() : cancel->requested())) throw Cancelled{};
+                const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+                if (begin >= count) return;
+                run(body, begin, std::min(begin + grain, count));
+            }
+        } catch (...) {
+            fail(std::current_exception());
+        }
+    }
+};
+
+// Threads that wait for jobs. Started when first needed, never more than were ever asked for, and
+// never joined: the process may exit while they sleep.
+class Pool {
+  public:
+    void run(Job& job) {
+        {
+            std::lock_guard<std::mutex> lock(mutex_);
+            while (static_cast<int>(threads_) < job.seats) {
+                std::thread([this] { serve(); }).detach();
+                ++threads_;
+            }
+            jobs_.push_back(&job);
+        }
+        wake_.notify_all();
+        job.work(true);
+        std::unique_lock<std::mutex> lock(mutex_);
+        jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
+        while (job.helpers > 0) {
+            // Helpers may be inside a long range still: keep listening for a cancel meanwhile.
+            left_.wait_for(lock, Cancel::kPollEvery);
+            if (job.helpers > 0 && job.cancel) {
+                lock.unlock();
+                if (job.cancel->poll()) job.fail(std::make_exception_ptr(Cancelled{}));
+                lock.lock();
+            }
+        }
+    }
+
+  private:
+    void serve() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        for (;;) {
+            Job* job = nullptr;
+            for (Job* candidate : jobs_) {
+                if (candidate->seats > 0 && candidate->next.load() < candidate->count) {
+                    job = candidate;
+                    break;
+                }
+            }
+            if (!job) {
+                wake_.wait(lock);
+                continue;
+            }
+            --job->seats;
+            ++job->helpers;
+            lock.unlock();
+            job->work(false);
+            lock.lock();
+            if (--job->helpers == 0) left_.notify_all();
+        }
+    }
+
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::condition_variable left_;
+    std::deque<Job*> jobs_;
+    int threads_ = 0;
+};
+
+std::atomic<Pool*> the_pool{nullptr};
+
+Pool& pool() {
+    Pool* current = the_pool.load(std::memory_order_acquire);
+    if (current) return *current;
+    // Never deleted: sleeping threads refer to it until the process ends.
+    auto* fresh = new Pool;
+    if (the_pool.compare_exchange_strong(current, fresh)) {
+#if !defined(_WIN32)
+        // A forked child has none of the parent's threads, and its copy of the mutex may be locked
+        // for ever: it starts over with a pool of its own.
+        static const int registered = pthread_atfork(
+            nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
+        static_cast<void>(registered);
+#endif
+        return *fresh;
+    }
+    delete fresh;
+    return *current;
+}
+
+}  // namespace
+
+void parallel_for(const Execution& execution, std::int64_t count, std::int64_t grain, void* body,
+                  ChunkFn run) {
+    if (count <= 0) return;
+    grain = std::max<std::int64_t>(grain, 1);
+    const std::int64_t ranges = (count - 1) / grain + 1;
+    const int helpers = static_cast<int>(std::min<std::int64_t>(execution.threads, ranges)) - 1;
+    Job job{run, body, count, grain, execution.cancel, std::max(helpers, 0)};
+    if (helpers > 0) {
+        pool().run(job);
+    } else {
+        job.work(true);
+    }
+    if (job.error) std::rethrow_exception(job.error);
+}
+
+}  // namespace wsss_fast::detail

@@ -1,0 +1,64 @@
+"""Fixtures that every test file shares."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Reference results of the established implementations and sample data lie beside the checkout.
+SHARED = Path(os.environ.get("WSSS_FAST_SHARED", ROOT.parent / "shared"))
+
+# One table for the whole suite: dtype -> (rtol, atol). A looser value at a call carries its reason.
+TOLERANCE = {torch.float64: (1e-9, 1e-10), torch.float32: (1e-4, 1e-5)}
+
+
+def close(actual: torch.Tensor, expected: torch.Tensor, **looser: float) -> None:
+    """Assert equality within the table's tolerance for the dtype of ``actual``."""
+    rtol, atol = TOLERANCE[actual.dtype]
+    torch.testing.assert_close(
+        actual, expected.to(actual.dtype), rtol=looser.get("rtol", rtol), atol=looser.get("atol", atol)
+    )
+
+
+@pytest.fixture
+def golden() -> Callable[[str], tuple[dict[str, np.ndarray], dict[str, Any]]]:
+    """``golden(name)`` -> (arrays, parameters) of a golden case.
+
+    Skips where the files are absent, unless REQUIRE_GOLDEN=1 (set in CI) makes that a failure.
+    """
+
+    def load(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        path = SHARED / "golden" / f"{name}.npz"
+        if not path.exists():
+            message = f"no golden data at {path} (set WSSS_FAST_SHARED)"
+            if os.environ.get("REQUIRE_GOLDEN") == "1":
+                pytest.fail(message)
+            pytest.skip(message)
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {key: data[key] for key in data.files}
+        return arrays, json.loads(str(arrays.pop("params")))
+
+    return load
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """``threads(n)`` sets torch's thread count for the rest of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002  some libraries draw from the global generator

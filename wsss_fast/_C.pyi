@@ -1,0 +1,3 @@
+"""The compiled core. Private; see wsss_fast/_launch.py."""
+
+def build_info() -> dict[str, object]: ...

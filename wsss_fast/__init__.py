@@ -1,0 +1,12 @@
+"""Weakly supervised semantic segmentation, with its slow parts in C++.
+
+The ops work on torch tensors and need nothing but torch: :func:`crf`, :func:`random_walk`,
+:func:`path_affinity`, :func:`fuse_cams`, :func:`tta_merge`. The three steps that turn image-level labels
+into a segmentation network are in :mod:`wsss_fast.steps` and behind the command ``wsss-fast``; they need
+``pip install 'wsss_fast[pipeline]'``.
+"""
+
+from wsss_fast._info import build_info
+from wsss_fast._version import __version__
+
+__all__ = ["__version__", "build_info"]

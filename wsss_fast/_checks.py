@@ -1,0 +1,131 @@
+"""Checks of arguments, with one wording: ``argument: expected ..., got ...``.
+
+``ValueError`` for a wrong shape, size, range, value or device; ``TypeError`` for a wrong type or dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def describe(value: Any) -> str:
+    """A short account of a value for an error message: ``[3,375,500] float64`` for a tensor."""
+    if isinstance(value, Tensor):
+        shape = ",".join(str(n) for n in value.shape)
+        device = "" if value.device.type == "cpu" else f" on {value.device}"
+        return f"[{shape}] {dtype_name(value.dtype)}{device}"
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def wrong(name: str, expected: str, got: Any) -> str:
+    return f"{name}: expected {expected}, got {got if isinstance(got, str) else describe(got)}"
+
+
+def tensor(
+    name: str,
+    value: Any,
+    shape: str,
+    ranks: Collection[int],
+    dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
+) -> Tensor:
+    """``value`` if it is a tensor of one of the ranks and dtypes on a device we run on.
+
+    ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``.
+    """
+    expected = f"{shape} {' or '.join(dtype_name(d) for d in dtypes)}"
+    if not isinstance(value, Tensor):
+        raise TypeError(wrong(name, f"a tensor {expected}", f"a {type(value).__name__}"))
+    if value.dtype not in dtypes:
+        raise TypeError(wrong(name, expected, value))
+    if value.dim() not in ranks:
+        raise ValueError(wrong(name, expected, value))
+    device(name, value)
+    return value
+
+
+def device(name: str, value: Tensor) -> None:
+    """Raise if the tensor lies where this build cannot work."""
+    if value.device.type == "cpu":
+        return
+    if value.device.type == "cuda":
+        raise ValueError(
+            wrong(name, "a CPU tensor: this build of wsss_fast has no CUDA kernels", value)
+            + "; move it with .cpu()"
+        )
+    raise ValueError(wrong(name, "a CPU tensor", value))
+
+
+def same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    if value.device != other.device:
+        raise ValueError(wrong(name, f"device {other.device} (that of {other_name})", str(value.device)))
+
+
+def same_dtype(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
+    if value.dtype != other.dtype:
+        raise TypeError(
+            wrong(name, f"{dtype_name(other.dtype)} (that of {other_name})", dtype_name(value.dtype))
+        )
+
+
+def size(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:
+    """Raise if the shape is not the expected one; ``why`` says where that comes from."""
+    if tuple(value.shape) != expected:
+        shape = ",".join(str(n) for n in expected)
+        raise ValueError(wrong(name, f"[{shape}] ({why})", value))
+
+
+def choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    if not isinstance(value, str):
+        raise TypeError(wrong(name, f"one of {sorted(allowed)}", value))
+    if value not in allowed:
+        raise ValueError(wrong(name, f"one of {sorted(allowed)}", value))
+    return value
+
+
+def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """``value`` as an int in [low, high]; booleans and floats are refused."""
+    bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(wrong(name, bounds, value))
+    number = int(value.__index__())
+    if number < low or (high is not None and number > high):
+        raise ValueError(wrong(name, bounds, number))
+    return number
+
+
+def number(name: str, value: Any, low: float, *, exclusive: bool = False) -> float:
+    """``value`` as a finite float, at least ``low`` (or above it)."""
+    bounds = f"a finite number {'>' if exclusive else '>='} {low:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(wrong(name, bounds, value))
+    result = float(value)
+    good = result > low if exclusive else result >= low
+    if not (good and result < float("inf")):
+        raise ValueError(wrong(name, bounds, value))
+    return result
+
+
+def pair(name: str, value: Any, expected: str = "(H, W), two integers >= 1") -> tuple[int, int]:
+    """``value`` as two integers of at least 1."""
+    if not isinstance(value, (tuple, list, torch.Size)):
+        raise TypeError(wrong(name, expected, value))
+    if len(value) != 2:
+        raise ValueError(wrong(name, expected, f"{len(value)} values"))
+    return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
+
+
+def label_dtype(classes: int) -> torch.dtype:
+    """The smallest integer type that holds labels 0..classes-1: uint8, int16 or int32."""
+    if classes <= 256:
+        return torch.uint8
+    return torch.int16 if classes <= 32768 else torch.int32

@@ -1,0 +1,1 @@
+"""Layers and losses that stand on the ops."""
