@@ -10,9 +10,9 @@ namespace wsss_fast {
 class Cancel {
   public:
     // Asked by the calling thread only, at most once in `kPollEvery`; true means stop.
-    using Poll = bool (*)();
+    using PollFunction = bool (*)();
 
-    explicit Cancel(Poll poll) : poll_(poll) {}
+    explicit Cancel(PollFunction ask) : ask_(ask) {}
 
     bool requested() const { return flag_.load(std::memory_order_relaxed); }
 
@@ -21,7 +21,7 @@ class Cancel {
         const auto now = std::chrono::steady_clock::now();
         if (now - last_ >= kPollEvery) {
             last_ = now;
-            if (poll_()) flag_.store(true, std::memory_order_relaxed);
+            if (ask_()) flag_.store(true, std::memory_order_relaxed);
         }
         return requested();
     }
@@ -29,7 +29,7 @@ class Cancel {
     static constexpr std::chrono::milliseconds kPollEvery{50};
 
   private:
-    Poll poll_;
+    PollFunction ask_;
     std::atomic<bool> flag_{false};
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
