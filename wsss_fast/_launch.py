@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from wsss_fast import _C
-
 
 def _threads() -> int:
     """As many threads as torch may use here: 1 in a DataLoader worker."""
