@@ -116,10 +116,6 @@ class TrainingConfig:
     batch_size: int = 16
     image_size: int = 128
     """Training crops are squares of this many pixels."""
-    lr_backbone: float = 1e-3
-    """Peak learning rate of the pretrained part."""
-    lr_head: float = 1e-2
-    """Peak learning rate of the new part."""
     weight_decay: float = 1e-4
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
@@ -131,7 +127,7 @@ class TrainingConfig:
     def _check_training(self, prefix: str) -> None:
         _check_at_least(prefix, self, 1, "epochs", "batch_size")
         _check_at_least(prefix, self, 32, "image_size")
-        _check_at_least(prefix, self, 0, "lr_backbone", "lr_head", "weight_decay", "poly_power")
+        _check_at_least(prefix, self, 0, "weight_decay", "poly_power")
         _check_fraction(prefix, self, "warmup")
 
 
@@ -140,6 +136,10 @@ class ClassifierConfig(TrainingConfig):
     """Step 1: the multi-label classifier."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    lr_backbone: float = 0.01
+    """Peak learning rate of the pretrained part."""
+    lr_head: float = 0.1
+    """Peak learning rate of the new part."""
     min_scale: float = 0.5
     """Random resized crops take at least this fraction of the image's area."""
     dropout: float = 0.0
@@ -147,6 +147,7 @@ class ClassifierConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         self._check_training("classifier")
+        _check_at_least("classifier", self, 0, "lr_backbone", "lr_head")
         _check_fraction("classifier", self, "min_scale", "dropout")
 
 
@@ -214,6 +215,11 @@ class IrnetConfig(TrainingConfig):
     """Step 2: IRNet, class boundaries and displacements."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """Stays frozen."""
+    lr_boundary: float = 0.1
+    """Peak learning rate of the boundary branch."""
+    lr_displacement: float = 1.0
+    """Peak learning rate of the displacement branch."""
     radius: int = 10
     """Pairs of cells closer than this are compared in training."""
     min_scale: float = 0.5
@@ -223,6 +229,7 @@ class IrnetConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         self._check_training("irnet")
+        _check_at_least("irnet", self, 0, "lr_boundary", "lr_displacement")
         _check(2 <= self.radius <= 15, "irnet.radius", "an integer in [2, 15]", self.radius)
         _check_above("irnet", self, 0, "min_scale")
         _check(self.max_scale >= self.min_scale, "irnet.max_scale", "at least min_scale", self.max_scale)
@@ -250,6 +257,10 @@ class SegmenterConfig(TrainingConfig):
     """Step 3: DeepLabv3+."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    lr_backbone: float = 0.01
+    """Peak learning rate of the pretrained part."""
+    lr_head: float = 0.1
+    """Peak learning rate of the new part."""
     min_scale: float = 0.5
     """Training images are resized by a factor from here ..."""
     max_scale: float = 2.0
@@ -257,6 +268,7 @@ class SegmenterConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         self._check_training("segmenter")
+        _check_at_least("segmenter", self, 0, "lr_backbone", "lr_head")
         _check_above("segmenter", self, 0, "min_scale")
         _check(self.max_scale >= self.min_scale, "segmenter.max_scale", "at least min_scale", self.max_scale)
         _check(
