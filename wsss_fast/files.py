@@ -1,0 +1,275 @@
+"""Reading and writing the files of a run.
+
+Every write is atomic: the content goes to a temporary file in the same folder, which then takes the place of
+the target in one rename, so that a reader (or a run that is started again after it was killed) finds the old
+file, the new file or none, never half of one. Missing folders are made. Nothing is pickled.
+
+Every read of something missing, cut off or of another kind raises `DataError`, which names the file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import secrets
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+IGNORE = 255
+"""The label of pixels that take no part."""
+
+
+class DataError(ValueError):
+    """A file that cannot be used.
+
+    Attributes:
+        file: the file (or folder) that is at fault.
+        reason: what was expected and what came.
+
+    It survives pickling, so it may be raised in a worker process.
+
+    >>> str(DataError("images/cat.jpg", "expected an image, got an empty file"))
+    'images/cat.jpg: expected an image, got an empty file'
+    """
+
+    def __init__(self, file: PathLike, reason: str) -> None:
+        self.file = os.fspath(file)
+        self.reason = reason
+        super().__init__(f"{self.file}: {reason}")
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str]]:
+        return type(self), (self.file, self.reason)
+
+
+@contextmanager
+def atomic_path(path: PathLike) -> Iterator[Path]:
+    """A temporary path beside ``path``, with its suffix; it replaces ``path`` when the block ends well.
+
+    If the block raises, the temporary file is removed and ``path`` stays as it was. The folder of ``path`` is
+    made if it is missing. A crash of the process is survived, a loss of power may not be: nothing is synced.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "new" / "notes.txt"
+    >>> with atomic_path(target) as temporary:
+    ...     _ = temporary.write_text("done")
+    >>> target.read_text(), [p.name for p in target.parent.iterdir()]
+    ('done', ['notes.txt'])
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Short, whatever the length of the target's name.
+    temporary = target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}{target.suffix}"
+    try:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask leaves
+        yield temporary
+        temporary.chmod(mode)  # some writers (safetensors) make their file anew, for its owner alone
+        os.replace(temporary, target)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def read_bytes(path: PathLike, kind: str) -> bytes:
+    """The content of a file; ``kind`` (such as ``"a PNG"``) says in the error what was expected."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(path, f"expected {kind}, got no such file") from None
+    except OSError as error:
+        raise DataError(path, f"expected {kind}, got an error: {error.strerror or error}") from error
+    if not content:
+        raise DataError(path, f"expected {kind}, got an empty file")
+    return content
+
+
+def _plain(value: Any) -> Any:
+    """``value`` in types that JSON has."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic, Tensor)):
+        return _plain(value.tolist())
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write ``value`` as indented JSON.
+
+    NumPy and torch values become numbers and lists, paths become strings, and numbers that JSON does not have
+    (NaN and infinities) become null.
+    """
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: PathLike) -> Any:
+    """What a JSON file holds."""
+    try:
+        return json.loads(read_bytes(path, "a JSON file"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(path, f"expected a JSON file, got: {error}") from error
+
+
+def write_npz(path: PathLike, *, compress: bool = False, **arrays: np.ndarray) -> None:
+    """Write named arrays. ``compress`` pays for masks and sparse maps and costs time on noisy ones.
+
+    Raises `TypeError` for an array of Python objects, which only pickle could write.
+    """
+    values = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, value in values.items():
+        if value.dtype.hasobject:
+            raise TypeError(f"{name}: expected an array of numbers or strings, got dtype {value.dtype}")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        (np.savez_compressed if compress else np.savez)(file, **values)  # type: ignore[arg-type]
+
+
+def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file: all of them, or those of the given names."""
+    kind = "an .npz file"
+    content = read_bytes(path, kind)
+    if content[:2] != b"PK":  # np.load would take it for a pickle and advise to load it unsafely
+        raise DataError(path, f"expected {kind}, got something else")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            missing = set(names) - set(arrays.files)
+            if missing:
+                raise DataError(path, f"expected the arrays {sorted(names)}, got {sorted(arrays.files)}")
+            return {name: arrays[name] for name in names or arrays.files}
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(path, f"expected {kind}, got: {error}") from error
+
+
+def voc_palette() -> np.ndarray:
+    """The colours of the PASCAL VOC masks: uint8 ``[256,3]``, RGB; 0 is black, 255 a light beige.
+
+    The three lowest bits of a label give the highest bit of red, green and blue, the next three the second
+    highest, and so on.
+
+    >>> voc_palette()[[0, 1, 2, 15, 255]].tolist()
+    [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
+    """
+    label = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for level in range(3):
+        for channel in range(3):
+            bit = label >> (3 * level + channel) & 1
+            palette[:, channel] |= (bit << (7 - level)).astype(np.uint8)
+    return palette
+
+
+_PALETTE = voc_palette().tobytes()
+
+
+def write_mask(path: PathLike, mask: np.ndarray) -> None:
+    """Write a mask uint8 ``[H,W]`` as a PNG with the VOC palette."""
+    from PIL import Image  # the ops do without Pillow
+
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise ValueError(f"mask: expected [H,W] uint8, got {list(mask.shape)} {mask.dtype}")
+    if mask.dtype != np.uint8:
+        raise TypeError(f"mask: expected [H,W] uint8, got {list(mask.shape)} {mask.dtype}")
+    image = Image.fromarray(mask)
+    image.putpalette(_PALETTE)
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_mask(path: PathLike) -> np.ndarray:
+    """The labels of a palette or grey PNG: uint8 ``[H,W]``; of a palette PNG the indices, not the colours."""
+    from PIL import Image, UnidentifiedImageError
+
+    kind = "a palette or grey PNG of at most 8 bits a pixel"
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise DataError(path, f"expected {kind}, got {image.format} with mode {image.mode}")
+            return np.array(image, np.uint8)
+    except FileNotFoundError:
+        raise DataError(path, f"expected {kind}, got no such file") from None
+    except UnidentifiedImageError:
+        empty = Path(path).stat().st_size == 0
+        got = "an empty file" if empty else "something that is not an image"
+        raise DataError(path, f"expected {kind}, got {got}") from None
+    except DataError:
+        raise
+    # Pillow reports broken chunks as SyntaxError, cut files as OSError and absurd sizes by its own error.
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(path, f"expected {kind}, got: {error}") from error
+
+
+def write_image(path: PathLike, image: np.ndarray) -> None:
+    """Write an image uint8 ``[H,W,3]`` RGB or ``[H,W]`` grey; the suffix (.png, .jpg) tells the format."""
+    image = np.asarray(image)
+    if image.dtype != np.uint8:
+        raise TypeError(f"image: expected [H,W,3] or [H,W] uint8, got {list(image.shape)} {image.dtype}")
+    if 0 in image.shape or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"image: expected [H,W,3] or [H,W] uint8, got {list(image.shape)} {image.dtype}")
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise ValueError(f"path: expected a name that ends in .png, .jpg or .jpeg, got {os.fspath(path)!r}")
+    good, content = cv2.imencode(suffix, bgr)
+    if not good:
+        raise ValueError(f"image: expected something {suffix} can hold, got {list(image.shape)}")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.tobytes())
+
+
+def save_tensors(
+    path: PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named tensors and strings as .safetensors; tensors on a GPU are copied to the CPU first.
+
+    Tensors that share memory (tied weights) are written once each.
+    """
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    content: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        memory = value.untyped_storage().data_ptr()
+        content[name] = value.clone() if memory in seen else value
+        seen.add(memory)
+    with atomic_path(path) as temporary:
+        save_file(content, temporary, metadata=dict(metadata or {}))
+
+
+def load_tensors(
+    path: PathLike, device: str | torch.device = "cpu"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and strings of a .safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    kind = "a .safetensors file"
+    if not Path(path).is_file():
+        raise DataError(path, f"expected {kind}, got no such file")
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DataError(path, f"expected {kind}, got: {error}") from error
