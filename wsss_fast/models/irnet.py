@@ -1,0 +1,121 @@
+"""Step 2: IRNet (Ahn, Cho, Kwak, CVPR 2019), class boundaries and displacements from frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_fast.config import BackboneConfig
+from wsss_fast.models.backbone import feature_backbone
+
+
+class IRNet(nn.Module):
+    """Five frozen feature levels, a boundary branch and a displacement branch.
+
+    Images ``[B,3,H,W]`` (normalised) -> boundary logits ``[B,1,h,w]`` and displacements ``[B,2,h,w]`` (dy, dx,
+    in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in training
+    is taken off: only differences of displacements are trained, so their mean is arbitrary.
+    """
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.backbone = feature_backbone(config)
+        self.backbone.requires_grad_(False)
+        channels = cast(Any, self.backbone).feature_info.channels()
+        self.boundary = _BoundaryBranch(channels)
+        self.displacement = _DisplacementBranch(channels)
+        self.mean_shift = _MeanShift()
+
+    def train(self, mode: bool = True) -> IRNet:
+        super().train(mode)
+        self.backbone.eval()  # frozen: its batch norms keep the statistics of pretraining
+        return self
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            levels: list[Tensor] = self.backbone(images)
+        levels[0] = F.max_pool2d(levels[0], 3, stride=2, padding=1)  # to stride 4, as the stem of a ResNet
+        size = levels[1].shape[2:]
+        return self.boundary(levels, size), self.mean_shift(self.displacement(levels, size))
+
+    def trained(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and tensors of what training changes: everything but the backbone."""
+        return ((key, value) for key, value in self.state_dict().items() if not key.startswith("backbone."))
+
+
+def boundary_map(model: IRNet, images: Tensor) -> Tensor:
+    """The boundary map ``[B,1,h,w]`` in [0, 1]: the logits of the images and of their mirror images averaged.
+
+    Averaging logits keeps a boundary that only one of the two sees from being as strong as one that both see.
+    """
+    logits, _ = model(torch.cat([images, images.flip(-1)]))
+    straight, mirrored = logits.float().chunk(2)
+    return ((straight + mirrored.flip(-1)) / 2).sigmoid()
+
+
+def _reduce(channels: int, out: int, groups: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out, 1, bias=False), nn.GroupNorm(groups, out))
+
+
+def _resize(x: Tensor, size: torch.Size) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+class _BoundaryBranch(nn.Module):
+    """Each level to 32 channels at stride 4, concatenated, one 1x1 convolution."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(_reduce(c, 32, 4) for c in channels)
+        self.out = nn.Conv2d(32 * len(channels), 1, 1)
+
+    def forward(self, levels: list[Tensor], size: torch.Size) -> Tensor:
+        # ReLU after the resampling, which group norm's negative values take part in.
+        maps = [F.relu(_resize(reduce(x), size)) for reduce, x in zip(self.levels, levels, strict=True)]
+        logits: Tensor = self.out(torch.cat(maps, 1))
+        return logits
+
+
+class _DisplacementBranch(nn.Module):
+    """Top-down: the three deep levels are joined at stride 8, then with the two shallow ones at stride 4."""
+
+    def __init__(self, channels: list[int]) -> None:
+        super().__init__()
+        widths = (64, 128, 256, 256, 256)
+        groups = (8, 16, 16, 16, 16)
+        self.levels = nn.ModuleList(
+            _reduce(c, width, group) for c, width, group in zip(channels, widths, groups, strict=True)
+        )
+        self.deep = nn.Sequential(_reduce(768, 256, 16))
+        self.joint = nn.Sequential(_reduce(64 + 128 + 256, 256, 16), nn.ReLU())
+        self.out = nn.Conv2d(256, 2, 1, bias=False)
+
+    def forward(self, levels: list[Tensor], size: torch.Size) -> Tensor:
+        one, two, three, four, five = (reduce(x) for reduce, x in zip(self.levels, levels, strict=True))
+        middle = three.shape[2:]
+        deep = torch.cat([F.relu(three), *(F.relu(_resize(x, middle)) for x in (four, five))], 1)
+        deep = F.relu(_resize(self.deep(deep), size))
+        displacement: Tensor = self.out(self.joint(torch.cat([F.relu(one), F.relu(two), deep], 1)))
+        return displacement
+
+
+class _MeanShift(nn.Module):
+    """Keeps a running mean of both components in training and subtracts it in evaluation."""
+
+    running_mean: Tensor
+
+    def __init__(self, momentum: float = 0.05) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("running_mean", torch.zeros(2))
+
+    def forward(self, displacement: Tensor) -> Tensor:
+        if self.training:
+            mean = displacement.detach().float().mean(dim=(0, 2, 3))
+            self.running_mean.lerp_(mean, self.momentum)
+            return displacement
+        return displacement - self.running_mean.view(1, 2, 1, 1)
