@@ -1,0 +1,268 @@
+"""The command ``wsss-fast``.
+
+Exit codes: 0 done, 1 the data, a file or an earlier step is at fault, 2 the command line or the config is,
+130 interrupted. Those come with one message and no traceback; anything else is a defect and shows where.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from wsss_fast._version import __version__
+from wsss_fast.config import Config, ConfigError
+from wsss_fast.config_file import build, did_you_mean, flat, key_types, read_values, recipe, save
+from wsss_fast.files import DataError
+
+_PIPELINE = {
+    "jsonargparse": "jsonargparse",
+    "yaml": "PyYAML",
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+    "torchmetrics": "torchmetrics",
+    "lightning_fabric": "lightning-fabric",
+    "safetensors": "safetensors",
+    "tqdm": "tqdm",
+    "jinja2": "Jinja2",
+    "matplotlib": "matplotlib",
+    "PIL": "Pillow",
+}
+"""Modules that only the pipeline needs, with the names of their packages."""
+
+
+class _Command(NamedTuple):
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: dict[str, _Command] = {
+    "train-classifier": _Command("steps.train_classifier", "train_classifier", "train the image classifier"),
+    "make-cams": _Command("steps.make_cams", "make_cams", "class activation maps of every image"),
+    "make-ir-labels": _Command(
+        "steps.make_ir_labels", "make_ir_labels", "confident regions, from the CAMs by a dense CRF"
+    ),
+    "train-irnet": _Command("steps.train_irnet", "train_irnet", "train IRNet on the confident regions"),
+    "make-pseudo-masks": _Command(
+        "steps.make_pseudo_masks", "make_pseudo_masks", "pseudo-masks, from the CAMs by a random walk"
+    ),
+    "train-segmenter": _Command(
+        "steps.train_segmenter", "train_segmenter", "train the segmentation network on the pseudo-masks"
+    ),
+    "predict": _Command("steps.predict", "predict", "masks from the segmentation network"),
+    "evaluate": _Command(
+        "steps.evaluate", "evaluate", "mean IoU after each stage, where there are true masks"
+    ),
+    "report": _Command("report", "report", "one HTML page about the run"),
+    "run": _Command("steps.run", "run", "all of the above, in this order"),
+    "demo": _Command("steps.run", "run", "`run` with the built-in recipe on generated images"),
+}
+
+
+class _UsageError(Exception):
+    """The command line is wrong."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _commands_parser()
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        chosen, rest = parser.parse_known_args(arguments)
+    except SystemExit as stop:  # --help, --version or a wrong command: argparse has said what there is to say
+        return int(stop.code or 0)
+    name: str = chosen.command
+
+    def fail(code: int, message: object, hint: str = "") -> int:
+        print(f"wsss-fast {name}: error: {message}", file=sys.stderr)
+        if hint:
+            print(hint, file=sys.stderr)
+        return code
+
+    try:
+        config = parse_config(name, rest)
+        if config is None:  # --help
+            return 0
+        _save(config)
+        command = COMMANDS[name]
+        function = getattr(importlib.import_module(f"wsss_fast.{command.module}"), command.function)
+        result = function(config)
+    except (_UsageError, ConfigError) as error:
+        return fail(2, error, f"`wsss-fast {name} --help` lists every key with its default.")
+    except ModuleNotFoundError as error:
+        package = _PIPELINE.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        return fail(1, f"this command needs {package}, which is not installed", _install_hint())
+    except KeyboardInterrupt:
+        return fail(130, "interrupted", "The same command goes on where this one stopped.")
+    except Exception as error:
+        if not _is_foreseen(error):
+            raise
+        return fail(1, error)
+    if name in ("report", "run", "demo"):
+        print(f"report: {result}")
+    return 0
+
+
+def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
+    """The config that the arguments after the command ask for; None if they asked for help.
+
+    ``--config`` names a YAML file, and every key is an option that wins over the file. Raises `ConfigError`
+    or an error of the command line, either with a message for the user.
+    """
+    import jsonargparse
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--config")
+    try:
+        path = first.parse_known_args(arguments)[0].config
+    except argparse.ArgumentError as error:
+        raise _UsageError(error) from None
+    if path is None and command == "demo":
+        path = str(recipe("demo"))
+
+    parser = _config_parser(command)
+    try:
+        if path is not None:
+            values = read_values(path)
+            try:
+                parsed = parser.parse_object(values)
+            except jsonargparse.ArgumentError as error:
+                raise ConfigError(f"{path}: {_explain(error)}") from None
+            given = {key for key, _ in flat(values)}
+            parser.set_defaults({k: v for k, v in flat(parsed.as_dict()) if k in given})
+        result = parser.parse_args(list(arguments)).as_dict()
+    except jsonargparse.ArgumentError as error:
+        raise _UsageError(_explain(error)) from None
+    except SystemExit:
+        return None
+    result.pop("config")
+    strict = result.pop("strict")
+    if strict is not None:
+        result["data"]["strict"] = strict
+    return build(Config, result)
+
+
+def _commands_parser() -> argparse.ArgumentParser:
+    """The parser of the first word. It knows no config key, so that it needs nothing heavy to start."""
+    parser = argparse.ArgumentParser(
+        prog="wsss-fast",
+        description="Train a segmentation network from image-level labels.",
+        epilog="Each command takes --config FILE.yaml and any key of the config as an option; "
+        "`wsss-fast COMMAND --help` lists them with their defaults.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"wsss-fast {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.summary, add_help=False, allow_abbrev=False)
+    return parser
+
+
+def _config_parser(command: str) -> Any:
+    """The parser of everything after the first word: one option a key of the config."""
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = jsonargparse.ArgumentParser(
+        prog=f"wsss-fast {command}",
+        usage=f"wsss-fast {command} [--config FILE.yaml] [--strict] [--KEY VALUE ...]",
+        description=f"{COMMANDS[command].summary[0].upper()}{COMMANDS[command].summary[1:]}.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    built_in = "; default: the built-in recipe" if command == "demo" else ""
+    parser.add_argument(
+        "--config",
+        metavar="FILE.yaml",
+        help=f"YAML with any of the keys below; options given here win over it{built_in}",
+    )
+    parser.add_argument(
+        "--strict",
+        action=jsonargparse.ActionYesNo(no_prefix="no-"),
+        default=None,
+        help="short for --data.strict true (or false)",
+    )
+    parser.add_class_arguments(Config, sub_configs=False)
+    return parser
+
+
+def _explain(error: Exception) -> str:
+    """What jsonargparse says, in the words of our own checks where it is about the type of a value."""
+    message = str(error)
+    known = key_types()
+    about_value = re.match(r'Parser key "([^"]+)":', message)
+    if about_value and about_value[1] in known:
+        got = re.search(r"Got value: (.*)", message)
+        came = f", got {got[1]!r}" if got else ""
+        return f"{about_value[1]}: expected {describe_type(known[about_value[1]])}{came}"
+    unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
+    if unknown:
+        word = unknown[1].split()[0]
+        options = ["--config", "--strict", "--no-strict", *(f"--{key}" for key in known)]
+        return f"{word}: expected a key of the config, got an unknown one" + did_you_mean(
+            word.partition("=")[0], options
+        )
+    return " ".join(message.split())
+
+
+def describe_type(hint: Any) -> str:
+    """A type of the config in words.
+
+    >>> describe_type(list[float]), describe_type(str | None)
+    ("a list of numbers such as '[1, 0.5]'", 'a text or null')
+    """
+    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    if hint in simple:
+        return simple[hint]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(str(a) for a in arguments)}"
+    if origin is list:
+        return {
+            float: "a list of numbers such as '[1, 0.5]'",
+            str: "a list of texts such as '[cat, dog]'",
+        }.get(arguments[0], f"a list, each {describe_type(arguments[0])}")
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if a is type(None) else describe_type(a) for a in arguments)
+    return str(hint)
+
+
+def _save(config: Config) -> None:
+    try:
+        save(config, Path(config.output) / "config.yaml")
+    except OSError as error:
+        raise ConfigError(f"output: expected a folder that can be written, got {error}") from error
+
+
+def _is_foreseen(error: Exception) -> bool:
+    """Whether the error is about the user's files, weights or order of steps, and its message says all.
+
+    Steps load heavy modules; an error of theirs can only come if theirs was loaded.
+    """
+    kinds: list[type[Exception]] = [DataError]
+    for module, name in (("steps._step", "StepError"), ("models.backbone", "WeightsError")):
+        loaded = sys.modules.get(f"wsss_fast.{module}")
+        if loaded is not None and hasattr(loaded, name):
+            kinds.append(getattr(loaded, name))
+    return isinstance(error, tuple(kinds))
+
+
+def _install_hint() -> str:
+    return "The three steps need more than the ops do: pip install 'wsss_fast[pipeline]'"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""A `Config` as YAML, and the recipes that come with the package."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wsss_fast.config import Config, ConfigError
+from wsss_fast.files import PathLike, atomic_path
+
+T = TypeVar("T")
+
+
+def read_values(path: PathLike) -> dict[str, Any]:
+    """The values of a config file: nested dicts whose keys all are keys of `Config`.
+
+    The types of the values are not looked at here; whoever parses the command line does that.
+
+    Raises `ConfigError` for a file that is missing or no YAML, for an unknown key and for a section that is
+    not one; the message names the file and the key.
+    """
+    import yaml
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: expected a config file, got no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: expected a config file, got a folder") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a config file, got: {error}") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from error
+    if values is None:  # an empty file leaves everything at its default
+        return {}
+    try:
+        _check_keys(Config, values, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return typing.cast("dict[str, Any]", values)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested dicts under their dotted keys.
+
+    >>> list(flat({"seed": 1, "data": {"shapes": {"size": 64}}}))
+    [('seed', 1), ('data.shapes.size', 64)]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def build(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A dataclass from nested dicts; what is not there keeps its default. Raises `ConfigError` as it does.
+
+    >>> from wsss_fast.config import CamsConfig
+    >>> build(CamsConfig, {"scales": [1.0]}).scales
+    [1.0]
+    """
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            key: build(hints[key], value) if is_dataclass(hints[key]) else value
+            for key, value in values.items()
+        }
+    )
+
+
+def save(config: Config, path: PathLike) -> None:
+    """Write the whole config as YAML, defaults included."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(to_yaml(config), encoding="utf-8")
+
+
+def to_yaml(config: Config) -> str:
+    """The whole config as YAML, in the order of the dataclasses."""
+    import yaml
+
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=100)
+
+
+def key_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key of the config with its type, sections left out."""
+    types: dict[str, Any] = {}
+    for key, hint in typing.get_type_hints(kind).items():
+        if is_dataclass(hint):
+            types.update(key_types(typing.cast(type, hint), f"{prefix}{key}."))
+        else:
+            types[f"{prefix}{key}"] = hint
+    return types
+
+
+def recipe(name: str) -> Path:
+    """The file of a recipe that comes with the package, such as ``"demo"``.
+
+    In an installed package the recipes lie inside it, in a checkout in ``configs/`` beside it.
+    """
+    package = Path(__file__).parent
+    folders = (package / "configs", package.parent / "configs")
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise FileNotFoundError(f"{name}.yaml: expected it in {folders[0]} or {folders[1]}")
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``"; did you mean ...?"`` or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _check_keys(kind: type, values: object, prefix: str) -> None:
+    if not isinstance(values, Mapping):
+        where = f"{prefix.removesuffix('.')}: " if prefix else ""
+        raise ConfigError(f"{where}expected a section of keys and values, got {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = [field.name for field in fields(kind)]
+    for key, value in values.items():
+        if key not in known:
+            hint = did_you_mean(str(key), known) or f"; it may be one of {', '.join(known)}"
+            raise ConfigError(f"{prefix}{key}: expected a key of the config, got an unknown one{hint}")
+        if is_dataclass(hints[key]):
+            _check_keys(typing.cast(type, hints[key]), value, f"{prefix}{key}.")

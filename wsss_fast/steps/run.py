@@ -1,0 +1,40 @@
+"""All steps of the method in order."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+
+from wsss_fast.config import Config
+
+STEPS = (
+    "train-classifier",
+    "make-cams",
+    "make-ir-labels",
+    "train-irnet",
+    "make-pseudo-masks",
+    "train-segmenter",
+    "predict",
+    "evaluate",
+)
+"""The steps by the names of their commands; the report comes after them."""
+
+
+def run(config: Config) -> Path:
+    """Run every step, then write the report; returns its path.
+
+    What an earlier call has finished is not done again. One line a step is printed.
+    """
+    start = time.perf_counter()
+    for name in STEPS:
+        _timed(name, f"wsss_fast.steps.{name.replace('-', '_')}", config)
+    _timed("report", "wsss_fast.report", config)
+    print(f"{'all':<18} {time.perf_counter() - start:8.1f} s")
+    return Path(config.output) / "report" / "index.html"
+
+
+def _timed(name: str, module: str, config: Config) -> None:
+    start = time.perf_counter()
+    getattr(importlib.import_module(module), name.replace("-", "_"))(config)
+    print(f"{name:<18} {time.perf_counter() - start:8.1f} s", flush=True)
