@@ -1,0 +1,91 @@
+"""What every reader gives: images with image-level labels, and masks that only the evaluation looks at."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsss_fast.files import IGNORE, DataError, PathLike
+
+MAX_CLASSES = 254
+"""Masks are 8 bits: 0 is the background and 255 is ignored."""
+
+
+class ImageSet(ABC):
+    """Images of one split, in a fixed order, known by their index.
+
+    An image set can be pickled and sent to a worker process; it opens files only when asked for their
+    content. `image`, `labels` and `mask` raise `DataError` for what cannot be read.
+    """
+
+    classes: tuple[str, ...]
+    """Names of the object classes with the ids 1, 2, ...; the background, 0, is not among them."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """The name of an image: unique within the set and fit to be a file name (without suffix)."""
+
+    @abstractmethod
+    def source(self, index: int) -> str:
+        """Where an image comes from, for messages: the path of its file."""
+
+    @abstractmethod
+    def image(self, index: int) -> np.ndarray:
+        """The image: uint8 ``[H,W,3]``, RGB."""
+
+    @abstractmethod
+    def labels(self, index: int) -> np.ndarray:
+        """Which classes are in the image: bool ``[K]``, entry k for the class with id k+1."""
+
+    @abstractmethod
+    def mask(self, index: int) -> np.ndarray | None:
+        """The true mask: uint8 ``[H,W]``, class ids and 255 for ignore; None where there is none.
+
+        For evaluation only: the method learns from `labels`.
+        """
+
+
+def check_classes(file: PathLike, classes: Sequence[str]) -> tuple[str, ...]:
+    """``classes`` as a tuple, if they can be the object classes of a data set; ``file`` is blamed if not."""
+    if not classes:
+        raise DataError(file, "expected at least one class, got none")
+    if len(classes) > MAX_CLASSES:
+        raise DataError(
+            file, f"expected at most {MAX_CLASSES} classes (masks have 8 bits), got {len(classes)}"
+        )
+    if len(set(classes)) != len(classes):
+        twice = sorted({name for name in classes if list(classes).count(name) > 1})
+        raise DataError(file, f"expected distinct classes, got {', '.join(map(repr, twice))} more than once")
+    for name in classes:
+        if not name.strip():
+            raise DataError(file, "expected a name for every class, got an empty one")
+        if name.lower() == "background":
+            raise DataError(file, f"expected object classes only, got {name!r}: every set has it as class 0")
+    return tuple(classes)
+
+
+def check_name(file: PathLike, name: str) -> str:
+    """``name``, if it can be a file name in any folder."""
+    if not name or name in (".", "..") or set(name) & set("/\\\0") or len(name.encode()) > 240:
+        raise DataError(file, f"expected the name of an image, fit for a file name, got {name!r}")
+    return name
+
+
+def check_mask(file: PathLike, mask: np.ndarray, image: np.ndarray, classes: int) -> np.ndarray:
+    """``mask``, if it is as large as the image and holds class ids 0..classes and 255 only."""
+    if mask.shape != image.shape[:2]:
+        height, width = image.shape[:2]
+        raise DataError(
+            file,
+            f"expected a mask as large as its image, {width}x{height}, got {mask.shape[1]}x{mask.shape[0]}",
+        )
+    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    wrong = present[(present > classes) & (present != IGNORE)]
+    if wrong.size:
+        raise DataError(file, f"expected mask values 0 to {classes} and {IGNORE}, got {wrong[:5].tolist()}")
+    return mask

@@ -1,0 +1,304 @@
+"""Batches for training and a stream of images for inference, read by worker processes.
+
+An image that cannot be read does not stop a run: the worker carries the failure to the main process inside
+the item (an exception would end the epoch, and lose its type on the way), and there it is told to a
+``skip`` function, once an image. With ``strict=True`` the first failure raises `DataError`, in the main
+process too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wsss_fast.data.image_set import ImageSet
+from wsss_fast.data.transforms import Transform
+from wsss_fast.files import DataError
+
+Skip: TypeAlias = Callable[[str, str, str], None]
+"""Told the name, the file and the reason of every item that is left out."""
+
+
+class Skipped(NamedTuple):
+    """An item that could not be read."""
+
+    name: str
+    file: str
+    reason: str
+
+
+class _Fatal(NamedTuple):
+    """A failure that must stop the loop, on its way to the main process."""
+
+    file: str
+    reason: str
+
+
+class Item(NamedTuple):
+    """One image, transformed, and what had to be passed over to get it."""
+
+    i: int
+    image: Tensor
+    labels: Tensor | None
+    mask: Tensor | None
+    skipped: tuple[Skipped, ...]
+
+
+class Batch(NamedTuple):
+    """N images: never none, and always as many as the batch size."""
+
+    indices: Tensor
+    """Which images of the set: int64 ``[N]``."""
+    image: Tensor
+    """float32 ``[N,3,S,S]``."""
+    labels: Tensor | None
+    """Image-level labels, float32 ``[N,K]`` of 0 and 1; None where masks are trained on."""
+    mask: Tensor | None
+    """int64 ``[N,S,S]``: class ids and 255; None where labels are trained on."""
+    skipped: tuple[Skipped, ...]
+    """Images that were to be in this batch and cannot be read."""
+
+
+class TrainingSet(Dataset[Any]):
+    """Items for training, each with its own seed.
+
+    An item is asked for by ``(index, seed)``; the seed fixes what the transform draws, so an item is the same
+    in whichever process it is made. Where the image ``index`` cannot be read, others drawn at random take its
+    place: batches stay full (batch normalisation needs more than one image) and epochs equally long.
+
+    ``mask``: a function from an image's name to its mask uint8 ``[H,W]``, such as one that reads the
+    pseudo-masks of a run; it may raise `DataError`. Without it, items carry the image-level labels.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        transform: Transform,
+        *,
+        mask: Callable[[str], np.ndarray] | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.images = images
+        self.transform = transform
+        self.mask = mask
+        self.strict = strict
+        self._bad: dict[int, Skipped] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, draw: tuple[int, int]) -> Item | _Fatal:
+        index, seed = draw
+        passed: list[Skipped] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            while True:
+                if index not in self._bad:
+                    try:
+                        return self._read(index, passed)
+                    except DataError as error:
+                        if self.strict:
+                            return _Fatal(error.file, error.reason)
+                        self._bad[index] = Skipped(self.images.name(index), error.file, error.reason)
+                passed.append(self._bad[index])
+                if len(self._bad) == len(self):
+                    file, reason = self._bad[index][1:]
+                    return _Fatal(file, f"{reason}; none of the {len(self)} images can be read")
+                # Not from the good ones that are left: this process may not know all the bad ones yet, and
+                # another would draw differently.
+                index = int(torch.randint(len(self), ()))
+
+    def _read(self, index: int, passed: Sequence[Skipped]) -> Item:
+        image = self.images.image(index)
+        labels = mask = None
+        if self.mask is None:
+            labels = torch.from_numpy(self.images.labels(index)).float()
+        else:
+            mask = self.mask(self.images.name(index))
+            if mask.shape != image.shape[:2]:
+                raise DataError(
+                    self.images.source(index),
+                    f"expected a label map of the image's size {list(image.shape[:2])}, "
+                    f"got {list(mask.shape)}",
+                )
+        pixels, target = self.transform(image, mask)
+        return Item(index, pixels, labels, target, tuple(passed))
+
+
+def collate(items: Sequence[Item | _Fatal]) -> Batch | _Fatal:
+    """Items to a batch."""
+    good: list[Item] = []
+    for item in items:
+        if isinstance(item, _Fatal):
+            return item
+        good.append(item)
+    labels = [item.labels for item in good if item.labels is not None]
+    masks = [item.mask for item in good if item.mask is not None]
+    return Batch(
+        indices=torch.tensor([item.i for item in good]),
+        image=torch.stack([item.image for item in good]),
+        labels=torch.stack(labels) if labels else None,
+        mask=torch.stack(masks).long() if masks else None,
+        skipped=tuple(skipped for item in good for skipped in item.skipped),
+    )
+
+
+class _Draws(Sampler[tuple[int, int]]):
+    """The (index, seed) pairs of one epoch: every image once, and some twice where that fills a batch."""
+
+    def __init__(self, length: int, batch_size: int) -> None:
+        self.length = length
+        self.total = -(-length // batch_size) * batch_size
+        self.draws: list[tuple[int, int]] = []
+
+    def shuffle(self, generator: torch.Generator | None) -> None:
+        order: list[int] = []
+        while len(order) < self.total:
+            order += torch.randperm(self.length, generator=generator).tolist()
+        seeds = torch.randint(2**62, (self.total,), generator=generator).tolist()
+        self.draws = list(zip(order[: self.total], seeds, strict=True))
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self.draws)
+
+
+class TrainingLoader:
+    """Shuffled batches for training.
+
+    ``loader.epoch(generator)`` gives the batches of one epoch; what is in them follows from the generator
+    alone, however many ``workers`` read them. Every image comes once an epoch; the last batch is filled with
+    images drawn once more. ``len(loader)`` is the number of batches of an epoch. ``mask``: see `TrainingSet`.
+    ``skip(name, file, reason)`` is called for every unreadable image, once in the life of the loader.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        transform: Transform,
+        *,
+        batch_size: int,
+        workers: int = 0,
+        mask: Callable[[str], np.ndarray] | None = None,
+        strict: bool = False,
+        skip: Skip | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        if not len(images):
+            raise ValueError("images: expected at least one image, got none")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size}")
+        self._skip = skip
+        self._told: set[str] = set()
+        self._draws = _Draws(len(images), batch_size)
+        self._loader: DataLoader[Any] = DataLoader(
+            TrainingSet(images, transform, mask=mask, strict=strict),
+            batch_size=batch_size,
+            sampler=self._draws,
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
+            worker_init_fn=_start_worker,
+            # Workers that stay know which images are bad, and a new epoch starts at once.
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def epoch(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """The batches of one epoch, in an order drawn from ``generator`` (by default torch's own)."""
+        self._draws.shuffle(generator)
+        for batch in self._loader:
+            _raise_if_fatal(batch)
+            for skipped in batch.skipped:
+                if skipped.name not in self._told:
+                    self._told.add(skipped.name)
+                    if self._skip is not None:
+                        self._skip(*skipped)
+            yield batch
+
+
+class Loaded(NamedTuple):
+    """An image as it was read."""
+
+    i: int
+    name: str
+    image: np.ndarray
+    """uint8 ``[H,W,3]``, RGB."""
+    labels: np.ndarray | None
+    """bool ``[K]``; None unless asked for."""
+
+
+class _InferenceSet(Dataset[Any]):
+    def __init__(self, images: ImageSet, indices: Sequence[int], labels: bool) -> None:
+        self.images = images
+        self.indices = indices
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> Loaded | Skipped:
+        index = self.indices[position]
+        name = self.images.name(index)
+        try:
+            labels = self.images.labels(index) if self.labels else None
+            return Loaded(index, name, self.images.image(index), labels)
+        except DataError as error:
+            return Skipped(name, error.file, error.reason)
+
+
+def read_images(
+    images: ImageSet,
+    indices: Iterable[int] | None = None,
+    *,
+    workers: int = 0,
+    labels: bool = False,
+    strict: bool = False,
+    skip: Skip | None = None,
+) -> Iterator[Loaded]:
+    """The images of a set one after another, read ahead by ``workers`` processes.
+
+    ``indices``: which ones, in this order (by default all). ``labels``: read the image-level labels too, and
+    take unreadable ones for an unreadable image. An image that cannot be read is told to
+    ``skip(name, file, reason)`` and left out, or raises `DataError` with ``strict=True``.
+    """
+    chosen = list(range(len(images)) if indices is None else indices)
+    if not chosen:
+        return
+    loader: DataLoader[Any] = DataLoader(
+        _InferenceSet(images, chosen, labels),
+        batch_size=None,
+        num_workers=min(workers, len(chosen)),
+        collate_fn=_as_it_is,
+        worker_init_fn=_start_worker,
+    )
+    for item in loader:
+        if isinstance(item, Loaded):
+            yield item
+        elif strict:
+            raise DataError(item.file, item.reason)
+        elif skip is not None:
+            skip(*item)
+
+
+def _as_it_is(item: Any) -> Any:
+    return item
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # the workers themselves are the parallelism
+
+
+def _raise_if_fatal(batch: Batch | _Fatal) -> None:
+    if isinstance(batch, _Fatal):
+        raise DataError(batch.file, batch.reason)

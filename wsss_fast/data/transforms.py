@@ -1,0 +1,154 @@
+"""Joint transforms of an image and its mask, for training and for inference.
+
+Each function returns a callable ``(image uint8 [H,W,3] RGB, mask uint8 [H,W] or None)`` ->
+``(float32 [3,h,w] normalised, uint8 [h,w] or None)``. Everything random comes from torch's global generator,
+which the loaders seed for every item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from wsss_fast.files import IGNORE
+
+Transform: TypeAlias = Callable[[np.ndarray, np.ndarray | None], tuple[Tensor, Tensor | None]]
+
+
+class _Joint:
+    """Run steps on an image and, if there is one, on its mask alike. (A class, so that it can be pickled.)"""
+
+    def __init__(self, *steps: Callable[..., object]) -> None:
+        self.steps = v2.Compose(list(steps))
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray | None = None) -> tuple[Tensor, Tensor | None]:
+        pixels = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+        if mask is None:
+            return _plain(self.steps(pixels)), None
+        pixels, target = self.steps(pixels, tv_tensors.Mask(torch.from_numpy(np.array(mask))))
+        return _plain(pixels), _plain(target)
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.as_subclass(Tensor).contiguous()
+
+
+class RandomScale(torch.nn.Module):
+    """Resize by a factor drawn evenly from [low, high], keeping the aspect."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low = low
+        self.high = high
+
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> object:
+        factor = float(torch.empty(()).uniform_(self.low, self.high))
+        size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+        image = F.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
+        if mask is None:
+            return image
+        # torchvision resizes masks by plain "nearest", which is off by up to half a pixel against the image.
+        exact = F.resize(
+            mask.as_subclass(Tensor)[None], size, interpolation=v2.InterpolationMode.NEAREST_EXACT
+        )
+        return image, tv_tensors.Mask(exact[0])
+
+
+class RandomCropOrKeep(torch.nn.Module):
+    """Crop each side that is longer than ``size`` to ``size`` pixels, at a random place."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, *inputs: Tensor) -> object:
+        height, width = inputs[0].shape[-2:]
+        top, left = (int(torch.randint(max(0, side - self.size) + 1, ())) for side in (height, width))
+        box = (top, left, min(height, self.size), min(width, self.size))
+        return _one_or_all([F.crop(value, *box) for value in inputs])
+
+
+class RandomPad(torch.nn.Module):
+    """Put an image of at most ``size`` at a random place of a square of ``size`` pixels.
+
+    Around it the image gets ``fill`` (0 to 255, one a channel) and the mask 255.
+    """
+
+    def __init__(self, size: int, fill: Sequence[float]) -> None:
+        super().__init__()
+        self.size = size
+        self.fill = list(fill)
+
+    def forward(self, *inputs: Tensor) -> object:
+        height, width = inputs[0].shape[-2:]
+        top, left = (int(torch.randint(self.size - side + 1, ())) for side in (height, width))
+        padding = [left, top, self.size - width - left, self.size - height - top]
+        return _one_or_all(
+            [
+                F.pad(value, padding, fill=IGNORE if isinstance(value, tv_tensors.Mask) else self.fill)
+                for value in inputs
+            ]
+        )
+
+
+def _one_or_all(values: list[Tensor]) -> object:
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _to_float(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
+    kinds = {tv_tensors.Image: torch.float32, "others": None}
+    return [v2.ToDtype(kinds, scale=True), v2.Normalize(list(mean), list(std))]
+
+
+def classifier_transform(
+    *, image_size: int, min_scale: float, mean: Sequence[float], std: Sequence[float]
+) -> Transform:
+    """For step 1: a random part of at least ``min_scale`` of the area, flip, colours; S = ``image_size``.
+
+    ``mean`` and ``std``, for images of 0 to 1, are those the backbone was trained with.
+    """
+    return _Joint(
+        v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+        *_to_float(mean, std),
+    )
+
+
+def irnet_transform(
+    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
+) -> Transform:
+    """For step 2: random scale, crop or padding to a square, flip. Padding is ``mean`` and ignored (255)."""
+    return _Joint(
+        v2.RandomHorizontalFlip(),
+        RandomScale(min_scale, max_scale),
+        RandomCropOrKeep(image_size),
+        RandomPad(image_size, [round(255 * value) for value in mean]),
+        *_to_float(mean, std),
+    )
+
+
+def segmenter_transform(
+    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
+) -> Transform:
+    """For step 3: as for IRNet, with random colours."""
+    return _Joint(
+        v2.RandomHorizontalFlip(),
+        RandomScale(min_scale, max_scale),
+        RandomCropOrKeep(image_size),
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),  # before the padding
+        RandomPad(image_size, [round(255 * value) for value in mean]),
+        *_to_float(mean, std),
+    )
+
+
+def inference_transform(*, mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """The whole image, normalised."""
+    return _Joint(*_to_float(mean, std))
