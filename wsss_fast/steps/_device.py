@@ -1,0 +1,35 @@
+"""Where a run computes, and how it is seeded."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from wsss_fast.config import Config
+
+
+def make_fabric(config: Config) -> Fabric:
+    """The engine that places models and data and does mixed precision."""
+    accelerator = "cuda" if config.device == "cuda" or _wants_gpu(config) else "cpu"
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
+    return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
+
+
+def device_of(config: Config) -> torch.device:
+    return make_fabric(config).device
+
+
+def seed_epoch(config: Config, step_name: str, epoch: int) -> torch.Generator:
+    """Seed everything for one epoch of one training; the generator is for the order of the images.
+
+    Each epoch starts from its own seed, so a run that is taken up again after an epoch goes on exactly as it
+    would have.
+    """
+    seed = sum(ord(c) * 31**i for i, c in enumerate(step_name)) + 1_000_003 * config.seed + 7919 * epoch
+    torch.manual_seed(seed % 2**63)
+    return torch.Generator().manual_seed((seed + 1) % 2**63)
+
+
+def _wants_gpu(config: Config) -> bool:
+    return config.device == "auto" and torch.cuda.is_available()

@@ -1,0 +1,83 @@
+"""Step 1: multiscale Grad-CAMs of the classes that the image labels name."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import wsss_fast
+from wsss_fast.config import CamsConfig, Config
+from wsss_fast.data import open_images
+from wsss_fast.files import write_npz
+from wsss_fast.models.backbone import normalization
+from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.steps._device import device_of
+from wsss_fast.steps._inference import Normalize, equal_size_batches
+from wsss_fast.steps._step import step
+from wsss_fast.steps._weights import load_weights
+
+STEP = "make-cams"
+
+
+def make_cams(config: Config) -> None:
+    """Write ``make-cams/<split>/<name>.npz`` for every image of both splits.
+
+    Each file holds ``classes`` (ids of the classes present), ``strided`` (the maps at 1/stride of the image)
+    and ``full`` (at the size of the image), every map divided by its maximum. An image without any class gets
+    empty maps.
+    """
+    with step(config, STEP, needs=("train-classifier",)) as this:
+        if this.done:
+            return
+        device = device_of(config)
+        backbone = config.classifier.backbone
+        normalize = Normalize(*normalization(backbone), device)
+        model = Classifier(backbone.without_weights(), len(open_images(config.data, "train").classes))
+        load_weights(model, config, "train-classifier")
+        model.to(device).eval()
+        for role in ("train", "val"):
+            images = open_images(config.data, role)
+            folder = this.folder / role
+            for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
+                present = torch.from_numpy(np.stack([images.labels(i) for i in batch.indices])).to(device)
+                maps = multiscale_cams(model, normalize(batch.images), present, config.cams)
+                for name, classes, strided, full in zip(batch.names, present, *maps, strict=True):
+                    write_npz(
+                        folder / f"{name}.npz",
+                        classes=(classes.nonzero().flatten().cpu().numpy() + 1).astype(np.int16),
+                        strided=strided.cpu().numpy(),
+                        full=full.half().cpu().numpy(),
+                    )
+
+
+def multiscale_cams(
+    model: Classifier, images: Tensor, present: Tensor, config: CamsConfig
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Grad-CAMs summed over scales and mirroring, at the stride of the walk and at full size.
+
+    ``images`` ``[B,3,H,W]`` normalised, ``present`` ``[B,K]`` bool. Returns two lists of B tensors
+    ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
+    """
+    height, width = images.shape[2:]
+    cams: list[Tensor] = []
+    flipped: list[bool] = []
+    for scale in config.scales:
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        view = images
+        if size != (height, width):
+            view = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        for mirror in (False, True) if config.hflip else (False,):
+            cams.append(grad_cams(model, view.flip(-1) if mirror else view, present))
+            flipped.append(mirror)
+    strided_size = (-(-height // config.stride), -(-width // config.stride))
+    strided, full = wsss_fast.fuse_cams(
+        cams,
+        [strided_size, (height, width)],
+        flipped=flipped,
+        classes=present,
+        relu=config.relu,
+        normalize="class",
+    )
+    return strided, full

@@ -1,0 +1,82 @@
+"""Step 2: train IRNet's boundary and displacement branches on the confident regions."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_fast.config import Config
+from wsss_fast.data import open_images
+from wsss_fast.data.loading import Batch, TrainingLoader
+from wsss_fast.data.transforms import irnet_transform
+from wsss_fast.models.backbone import normalization
+from wsss_fast.models.irnet import IRNet
+from wsss_fast.nn import AffinityDisplacementLoss
+from wsss_fast.steps._device import make_fabric
+from wsss_fast.steps._maps import MaskFolder
+from wsss_fast.steps._step import step
+from wsss_fast.steps._training import LossParts, fit
+
+STEP = "train-irnet"
+
+
+def train_irnet(config: Config) -> None:
+    """Write ``train-irnet/weights.safetensors`` and ``history.csv`` (the loss and its four parts)."""
+    with step(config, STEP, needs=("make-ir-labels",)) as this:
+        if this.done:
+            return
+        fabric = make_fabric(config)
+        training = config.irnet
+        mean, std = normalization(training.backbone)
+        images = open_images(config.data, "train")
+        regions = this.folder.parent / "make-ir-labels" / "train"
+        batches = TrainingLoader(
+            images,
+            irnet_transform(
+                image_size=training.image_size,
+                min_scale=training.min_scale,
+                max_scale=training.max_scale,
+                mean=mean,
+                std=std,
+            ),
+            batch_size=training.batch_size,
+            workers=config.data.workers,
+            mask=MaskFolder(regions),
+            strict=config.data.strict,
+            skip=this.skip,
+        )
+        model = IRNet(training.backbone)
+        criterion = AffinityDisplacementLoss(training.radius)
+
+        def loss(network: nn.Module, batch: Batch) -> LossParts:
+            assert batch.mask is not None
+            boundary, displacement = network(batch.image.to(fabric.device))
+            labels = to_cells(batch.mask, (boundary.shape[2], boundary.shape[3])).to(fabric.device)
+            result = criterion(boundary.float(), displacement.float(), labels)
+            return result.total, {
+                "positive": result.positive,
+                "negative": result.negative,
+                "displacement_foreground": result.displacement_foreground,
+                "displacement_background": result.displacement_background,
+            }
+
+        fit(
+            config,
+            training,
+            fabric,
+            model,
+            groups=[
+                {"params": model.boundary.parameters(), "lr": training.lr_boundary},
+                {"params": model.displacement.parameters(), "lr": training.lr_displacement},
+            ],
+            batches=batches.epoch,
+            steps_per_epoch=len(batches),
+            loss=loss,
+            folder=this.folder,
+        )
+        this.items = len(images)
+
+
+def to_cells(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels ``[B,H,W]`` at the cells of a smaller map ``[B,h,w]``: that of the nearest pixel."""
+    return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
