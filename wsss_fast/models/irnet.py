@@ -16,8 +16,8 @@ class IRNet(nn.Module):
     """Five frozen feature levels, a boundary branch and a displacement branch.
 
     Images ``[B,3,H,W]`` (normalised) -> boundary logits ``[B,1,h,w]`` and displacements ``[B,2,h,w]``
-    (dy, dx, in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in training
-    is taken off: only differences of displacements are trained, so their mean is arbitrary.
+    (dy, dx, in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in
+    training is taken off: only differences of displacements are trained, so their mean is arbitrary.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
