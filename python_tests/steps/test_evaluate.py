@@ -1,0 +1,271 @@
+"""evaluate on a run folder made by hand, whose IoUs can be counted on fingers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_up_run import SIZE, MadeUpImages, half, made_up_config, make_up_run
+
+from wsss_fast.config import CrfConfig, EvaluateConfig
+from wsss_fast.files import DataError, read_mask, write_json, write_mask
+from wsss_fast.steps import evaluate as module
+from wsss_fast.steps._step import StepError
+from wsss_fast.steps.evaluate import evaluate, stage_table
+
+
+class Calls:
+    """A CRF that gives each pixel left of column 6 the foreground; it counts its calls."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(
+        self, image: np.ndarray, labels: torch.Tensor, classes: int, config: CrfConfig
+    ) -> torch.Tensor:
+        assert image.shape == (*SIZE, 3)
+        assert labels.shape == (1, *SIZE)
+        assert int(labels.max()) < classes == 2
+        self.count += 1
+        return torch.from_numpy(half(1, 6))[None].long()
+
+
+@pytest.fixture
+def crf(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    monkeypatch.setattr(module, "crf_labels", calls)
+    return calls
+
+
+@pytest.fixture(autouse=True)
+def _images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_images", lambda config, split: MadeUpImages(split))
+
+
+def ious(columns: int) -> tuple[float, list[float | None]]:
+    """Mean and per-class IoU where objects 8 columns wide are taken to be so many wide, on 16 columns."""
+    background = (16 - max(8, columns)) / (16 - min(8, columns))
+    object_ = min(8, columns) / max(8, columns)
+    return (background + 2 * object_) / 3, [background, object_, object_, None]
+
+
+@pytest.mark.usefixtures("crf")
+def test_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    metrics = evaluate(config)
+    assert metrics == json.loads((tmp_path / "evaluate" / "metrics.json").read_text())
+    assert metrics["classes"] == ["background", "cat", "dog", "sofa"]
+    assert list(metrics["splits"]) == ["train", "val"]
+    for split, result in metrics["splits"].items():
+        assert (result["images"], result["without_mask"]) == (5, 1)
+        assert result["notes"] == []
+        widths = {"cam": 8, "cam_crf": 6, "random_walk": 7, "segmenter": 10, "segmenter_tta": 8}
+        assert list(result["stages"]) == list(widths)
+        for stage, columns in widths.items():
+            mean, classes = ious(columns)
+            got = result["stages"][stage]
+            assert got["mean_iou"] == pytest.approx(mean), stage
+            assert got["iou"][:3] == pytest.approx(classes[:3]), stage
+            assert got["iou"][3] is None
+            assert got["images"] == 5
+            assert got["pixel_accuracy"] == pytest.approx(1 - abs(columns - 8) / 16)
+        assert result["thresholds"] == {
+            "values": [0.1, 0.3, 0.6],
+            "mean_iou": pytest.approx([ious(9)[0], 1, ious(7)[0]]),
+            "best": 0.3,
+        }
+        # Class 2 is the first of its image, and has to come back as 2.
+        assert (read_mask(tmp_path / "evaluate" / split / "cam" / f"{split}_3.png") == half(2)).all()
+        assert (read_mask(tmp_path / "evaluate" / split / "cam-crf" / f"{split}_3.png") == half(2, 6)).all()
+        assert not (tmp_path / "evaluate" / split / "cam" / f"{split}_1.png").exists()
+    assert capsys.readouterr().out.splitlines() == [
+        "mean IoU (%)         train     val",
+        "CAM                 100.00  100.00",
+        f"CAM + CRF         {100 * ious(6)[0]:8.2f}{100 * ious(6)[0]:8.2f}",
+        f"random walk       {100 * ious(7)[0]:8.2f}{100 * ious(7)[0]:8.2f}",
+        f"segmenter         {100 * ious(10)[0]:8.2f}{100 * ious(10)[0]:8.2f}",
+        "segmenter + TTA     100.00  100.00",
+        "train: 5 images, CAM threshold 0.3",
+        "val: 5 images, CAM threshold 0.3",
+    ]
+
+
+def test_the_real_crf(tmp_path: Path) -> None:
+    wsss_fast = pytest.importorskip("wsss_fast")
+    if not hasattr(wsss_fast, "crf"):
+        pytest.skip("this build has no crf yet")
+    config = made_up_config(tmp_path, evaluate=EvaluateConfig(thresholds=[0.1]))
+    make_up_run(config, ("make-cams",))
+    stages = evaluate(config)["splits"]["val"]["stages"]
+    # The edge of the image is where the truth is; the CAM at 0.1 is a column too wide.
+    assert stages["cam"]["mean_iou"] == pytest.approx(ious(9)[0])
+    assert stages["cam_crf"]["mean_iou"] == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("crf")
+def test_stages_that_were_not_run_are_left_out(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config, ("predict",))
+    result = evaluate(config)["splits"]["val"]
+    assert list(result["stages"]) == ["segmenter", "segmenter_tta"]
+    assert result["thresholds"] is None
+    assert result["notes"] == [
+        "CAM and CAM + CRF left out: `wsss-fast make-cams` was not run",
+        "random walk left out: `wsss-fast make-pseudo-masks` was not run",
+    ]
+
+
+def test_a_step_that_was_not_finished_is_left_out(tmp_path: Path, crf: Calls) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    state = json.loads((tmp_path / "make-cams" / "step.json").read_text())
+    write_json(tmp_path / "make-cams" / "step.json", {**state, "done": False})
+    result = evaluate(config)["splits"]["val"]
+    assert list(result["stages"]) == ["random_walk", "segmenter", "segmenter_tta"]
+    assert "CAM and CAM + CRF left out: `wsss-fast make-cams` was not finished" in result["notes"]
+    assert crf.count == 0
+
+
+@pytest.mark.usefixtures("crf")
+def test_without_augmentation(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    config.predict = dataclasses.replace(config.predict, tta=False)
+    make_up_run(config)
+    result = evaluate(config)["splits"]["val"]
+    assert "segmenter_tta" not in result["stages"]
+    assert result["notes"] == ["segmenter + TTA left out: predict.tta is off"]
+
+
+@pytest.mark.usefixtures("crf")
+def test_an_image_without_output_is_noted(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    (tmp_path / "predict" / "val" / "tta" / "val_4.png").unlink()
+    (tmp_path / "make-cams" / "val" / "val_4.npz").unlink()
+    result = evaluate(config)["splits"]["val"]
+    assert result["stages"]["segmenter_tta"]["images"] == result["stages"]["cam"]["images"] == 4
+    assert "segmenter + TTA, val: 1 of 5 images have no output" in result["notes"]
+    assert "CAM + CRF, val: 1 of 5 images have no output" in result["notes"]
+
+
+def test_nothing_was_run(tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="run `wsss-fast make-cams`"):
+        evaluate(made_up_config(tmp_path))
+
+
+def test_outputs_of_another_config(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    config.cams = dataclasses.replace(config.cams, scales=[1.0])
+    with pytest.raises(StepError, match=r"make-cams.*\(cams differ\)"):
+        evaluate(config)
+
+
+def test_an_output_of_another_size_is_named(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    path = tmp_path / "predict" / "train" / "single" / "train_2.png"
+    write_mask(path, half(1)[:5])
+    with pytest.raises(DataError, match="expected 12 x 16 pixels as the truth has, got 5 x 16") as caught:
+        evaluate(config)
+    assert caught.value.file == str(path)
+
+
+def test_an_output_with_unknown_classes_is_named(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    path = tmp_path / "make-pseudo-masks" / "train" / "train_2.png"
+    write_mask(path, half(200))
+    with pytest.raises(DataError, match="expected class ids 0 to 3, got 200") as caught:
+        evaluate(config)
+    assert caught.value.file == str(path)
+
+
+def with_bad_mask(split_index: int) -> Callable[..., Any]:
+    class Images(MadeUpImages):
+        def mask(self, index: int) -> np.ndarray | None:
+            if index == split_index:
+                raise DataError(self.source(index), "expected a mask, got rubbish")
+            return super().mask(index)
+
+    return lambda config, split: Images(split)
+
+
+@pytest.mark.usefixtures("crf")
+def test_a_true_mask_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_images", with_bad_mask(2))
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    assert evaluate(config)["splits"]["val"]["images"] == 4
+    state = json.loads((tmp_path / "evaluate" / "step.json").read_text())
+    assert [entry["file"] for entry in state["skipped"]] == ["/made/up/train_2.jpg", "/made/up/val_2.jpg"]
+    assert state["done"]
+    config.data.strict = True
+    with pytest.raises(DataError, match="rubbish"):
+        evaluate(config)
+
+
+def test_no_true_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MadeUpImages, "mask", lambda self, index: None)
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    with pytest.raises(DataError, match="expected true masks to evaluate with, got none"):
+        evaluate(config)
+
+
+def test_the_crf_is_kept_while_nothing_changes(tmp_path: Path, crf: Calls) -> None:
+    config = made_up_config(tmp_path)
+    make_up_run(config)
+    first = evaluate(config)
+    assert crf.count == 10
+    assert evaluate(config) == first
+    assert crf.count == 10
+    # One image's CAMs are made anew.
+    cams = tmp_path / "make-cams" / "val" / "val_0.npz"
+    later = (tmp_path / "evaluate" / "val" / "cam-crf" / "val_0.png").stat().st_mtime + 5
+    os.utime(cams, (later, later))
+    evaluate(config)
+    assert crf.count == 11
+    # Another threshold is the best one.
+    os.utime(cams, (0, 0))
+    config.evaluate = EvaluateConfig(thresholds=[0.1])
+    evaluate(config)
+    assert crf.count == 21
+
+
+def test_an_image_without_classes(tmp_path: Path, crf: Calls) -> None:
+    from wsss_fast.files import write_npz
+
+    config = made_up_config(tmp_path)
+    make_up_run(config, ("make-cams",))
+    for split in ("train", "val"):
+        write_npz(
+            tmp_path / "make-cams" / split / f"{split}_0.npz",
+            classes=np.zeros(0, np.int16),
+            strided=np.zeros((0, 3, 4), np.float32),
+            full=np.zeros((0, *SIZE), np.float16),
+        )
+    evaluate(config)
+    assert (read_mask(tmp_path / "evaluate" / "val" / "cam-crf" / "val_0.png") == 0).all()
+    assert crf.count == 8
+
+
+def test_table_of_an_incomplete_split() -> None:
+    split = {"images": 2, "thresholds": None, "notes": ["a note"], "stages": {"cam": {"mean_iou": 0.5}}}
+    metrics = {"splits": {"train": split, "val": {**split, "stages": {"segmenter": {"mean_iou": None}}}}}
+    assert stage_table(metrics).splitlines() == [
+        "mean IoU (%)         train     val",
+        "CAM                  50.00       -",
+        "segmenter                -       -",
+        "train: 2 images",
+        "val: 2 images",
+        "note: a note",
+    ]
