@@ -117,7 +117,7 @@ def classifier_transform(
     return _Joint(
         v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
         v2.RandomHorizontalFlip(),
-        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
         *_to_float(mean, std),
     )
 
@@ -143,7 +143,7 @@ def segmenter_transform(
         v2.RandomHorizontalFlip(),
         RandomScale(min_scale, max_scale),
         RandomCropOrKeep(image_size),
-        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.1),  # before the padding
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),  # before the padding
         RandomPad(image_size, [round(255 * value) for value in mean]),
         *_to_float(mean, std),
     )

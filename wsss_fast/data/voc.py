@@ -1,0 +1,167 @@
+"""``voc``: the layout of PASCAL VOC.
+
+- ``JPEGImages/``: the images.
+- ``ImageSets/Segmentation/<split>.txt`` (or ``ImageSets/Main/<split>.txt``): one name a line.
+- The image-level labels: ``labels.csv`` at the root if there is one (the columns ``name`` and one a class
+  with 0 or 1; its columns are the classes), else ``Annotations/<name>.xml``, where a class is present if an object
+  of it is, a difficult or truncated one too (the classes are then VOC's 20 unless others are given).
+- ``SegmentationClass/<name>.png`` (may be missing for some images): masks for evaluation, 255 = ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+
+from wsss_fast.data.decode import find_images, read_image, stem_of
+from wsss_fast.data.image_set import ImageSet, check_classes, check_mask, check_name
+from wsss_fast.data.labels_csv import read_labels, some
+from wsss_fast.files import DataError, PathLike, read_bytes, read_mask
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+class Voc(ImageSet):
+    """The images of one list; see the module for the layout."""
+
+    def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise DataError(self.root, "expected a folder in the layout of PASCAL VOC, got no such folder")
+        list_file = self._list_file(split)
+        self._names = _read_names(list_file)
+        files = find_images(self.root / "JPEGImages")
+        self._paths: list[Path] = []
+        for name in self._names:
+            paths = files.get(name, [])
+            if len(paths) > 1:
+                raise DataError(
+                    list_file,
+                    f"expected one image called {name!r}, got {some([path.name for path in paths])}",
+                )
+            self._paths.append(paths[0] if paths else self.root / "JPEGImages" / f"{name}.jpg")
+
+        self._labels: np.ndarray | None = None
+        table = self.root / "labels.csv"
+        if table.exists():
+            content = read_labels(table, classes)
+            rows = {stem_of(name): row for row, name in enumerate(content.names)}
+            rows |= {name: row for row, name in enumerate(content.names)}
+            lacking = [name for name in self._names if name not in rows]
+            if lacking:
+                raise DataError(
+                    table, f"expected a row for every name in {list_file}, got none for {some(lacking)}"
+                )
+            self.classes = content.classes
+            self._labels = content.labels[[rows[name] for name in self._names]]
+        else:
+            if not (self.root / "Annotations").is_dir():
+                raise DataError(self.root, "expected labels.csv or the folder Annotations, got neither")
+            self.classes = check_classes("data.classes", classes or VOC_CLASSES)
+
+    def _list_file(self, split: str) -> Path:
+        candidates = [
+            self.root / "ImageSets" / kind / f"{check_name('data', split)}.txt"
+            for kind in ("Segmentation", "Main")
+        ]
+        for path in candidates:
+            if path.is_file():
+                return path
+        raise DataError(
+            candidates[0], f"expected a list of names there or in {candidates[1]}, got no such file"
+        )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        return self._names[index]
+
+    def source(self, index: int) -> str:
+        return str(self._paths[index])
+
+    def image(self, index: int) -> np.ndarray:
+        return read_image(self._paths[index])
+
+    def labels(self, index: int) -> np.ndarray:
+        if self._labels is not None:
+            return self._labels[index].copy()
+        return _read_annotation(self.root / "Annotations" / f"{self._names[index]}.xml", self.classes)
+
+    def mask(self, index: int) -> np.ndarray | None:
+        path = self.root / "SegmentationClass" / f"{self._names[index]}.png"
+        if not path.exists():
+            return None
+        return check_mask(path, read_mask(path), self.image(index), len(self.classes))
+
+
+def _read_names(path: Path) -> list[str]:
+    try:
+        lines = read_bytes(path, "a list of names").decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"expected a list of names in UTF-8, got: {error}") from error
+    names = [check_name(path, line.strip()) for line in lines if line.strip()]
+    if not names:
+        raise DataError(path, "expected at least one name, got none")
+    if len(set(names)) != len(names):
+        seen: set[str] = set()
+        twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+        raise DataError(path, f"expected distinct names, got {some(twice)} more than once")
+    return names
+
+
+class _Refuse(ValueError):
+    pass
+
+
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        raise _Refuse("a document type declaration")
+
+
+def _read_annotation(path: Path, classes: Sequence[str]) -> np.ndarray:
+    """Which classes an annotation names: bool ``[K]``.
+
+    The standard parser never fetches external entities, and what else a hostile file can do (entities that
+    grow without end) needs declarations in a document type, which VOC's files do not have: a file with one is
+    refused where it begins, before its declarations are read.
+    """
+    kind = "an annotation in plain XML"
+    content = read_bytes(path, kind)
+    try:
+        parser = ElementTree.XMLParser(target=_WithoutDoctype())
+        parser.feed(content)
+        root = parser.close()
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise DataError(path, f"expected {kind}, got: {error}") from error
+    present = np.zeros(len(classes), bool)
+    for item in root.findall("object"):
+        name = (item.findtext("name") or "").strip()
+        if name not in classes:
+            raise DataError(path, f"expected objects of the classes {list(classes)}, got {name!r}")
+        present[classes.index(name)] = True
+    return present
