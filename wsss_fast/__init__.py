@@ -8,5 +8,19 @@ into a segmentation network are in :mod:`wsss_fast.steps` and behind the command
 
 from wsss_fast._info import build_info
 from wsss_fast._version import __version__
+from wsss_fast.kernels import Bilateral, Features, Gaussian
+from wsss_fast.ops.crf import crf
+from wsss_fast.ops.lattice import PermutohedralLattice
+from wsss_fast.ops.unary import unary_from_labels, unary_from_probs
 
-__all__ = ["__version__", "build_info"]
+__all__ = [
+    "Bilateral",
+    "Features",
+    "Gaussian",
+    "PermutohedralLattice",
+    "__version__",
+    "build_info",
+    "crf",
+    "unary_from_labels",
+    "unary_from_probs",
+]

@@ -129,3 +129,14 @@ def label_dtype(classes: int) -> torch.dtype:
     if classes <= 256:
         return torch.uint8
     return torch.int16 if classes <= 32768 else torch.int32
+
+
+def autocast(value: Any) -> Any:
+    """``value`` as float32 where autocast made it float16 or bfloat16; anything else as it is."""
+    if (
+        isinstance(value, Tensor)
+        and value.dtype in (torch.float16, torch.bfloat16)
+        and torch.is_autocast_enabled(value.device.type)
+    ):
+        return value.float()
+    return value

@@ -1,0 +1,89 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+#include "ops/cpu/lattice_values.h"
+#include "ops/lattice.h"
+
+namespace wsss_fast {
+namespace {
+
+constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kLatticeTile;
+constexpr std::int64_t kChannelsAtOnce = 24;  // rows of three or six cache lines
+
+}  // namespace
+
+template <typename T>
+void lattice_filter(const LatticeFilterParams<T>& params) {
+    const LatticeView<T>& lattice = params.lattice;
+    const std::int64_t points = lattice.points;
+    LatticeValues<T> work;
+    std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice.bands()));
+    for (std::int64_t first = 0; first < params.channels; first += kChannelsAtOnce) {
+        const std::int64_t channels = std::min(kChannelsAtOnce, params.channels - first);
+        const int width = lattice_row_width(channels);
+        work.prepare(lattice, width);
+        const T* values = params.values + first * points;
+        T* out = params.out + first * points;
+
+        std::fill(bad.begin(), bad.end(), -1);
+        parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
+            std::vector<T> rows(static_cast<std::size_t>(kLatticeTile * width));
+            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
+            for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
+                const std::int64_t begin = tile * kLatticeTile;
+                const std::int64_t count = std::min(kLatticeTile, points - begin);
+                for (std::int64_t c = 0; c < channels; ++c) {
+                    const T* from = values + c * points + begin;
+                    T* to = rows.data() + c;
+                    bool finite = true;
+                    for (std::int64_t p = 0; p < count; ++p) {
+                        to[p * width] = from[p];
+                        finite &= std::abs(from[p]) <= std::numeric_limits<T>::max();
+                    }
+                    if (!finite && bad[static_cast<std::size_t>(b)] < 0) {
+                        bad[static_cast<std::size_t>(b)] = c * points + begin;
+                    }
+                }
+                work.splat(tile, rows.data(), nullptr);
+            }
+        });
+        if (params.check) {
+            for (std::int64_t at : bad) {
+                if (at < 0) continue;
+                while (std::abs(values[at]) <= std::numeric_limits<T>::max()) ++at;
+                std::ostringstream message;
+                message << "values: expected finite values, got " << values[at] << " in channel "
+                        << first + at / points << " of point " << at % points;
+                throw std::invalid_argument(message.str());
+            }
+        }
+
+        work.blur(params.order, params.execution);
+
+        parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
+            std::vector<T> rows(static_cast<std::size_t>(kLatticeTile * width));
+            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
+            for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
+                const std::int64_t begin = tile * kLatticeTile;
+                const std::int64_t count = std::min(kLatticeTile, points - begin);
+                std::fill(rows.begin(), rows.end(), T(0));
+                work.slice(tile, work.gain(), nullptr, rows.data());
+                for (std::int64_t c = 0; c < channels; ++c) {
+                    T* to = out + c * points + begin;
+                    for (std::int64_t p = 0; p < count; ++p) {
+                        to[p] = rows[static_cast<std::size_t>(p * width + c)];
+                    }
+                }
+            }
+        });
+    }
+}
+
+template void lattice_filter(const LatticeFilterParams<float>&);
+template void lattice_filter(const LatticeFilterParams<double>&);
+
+}  // namespace wsss_fast

@@ -1,0 +1,314 @@
+"""Dense CRF: mean-field inference with Gaussian pairwise terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast, overload
+
+import torch
+from torch import Tensor
+
+from wsss_fast import _checks, _launch
+from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
+from wsss_fast.ops.lattice import MAX_DIMS
+
+_DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
+_DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
+_NORMALIZATIONS = ("symmetric", "before", "after", "none")
+_OUTPUTS = ("probs", "labels")
+
+# unary [N,M,C,H,W], image [N,3,H,W]; kinds, compats and five scales for each kernel; features for those
+# kernels whose kind is "features".
+_SCHEMA = (
+    "(Tensor image, Tensor unary, Tensor[] features, Tensor[] compats, str[] kinds, float[] scales, "
+    "int iterations, str normalization) -> Tensor"
+)
+torch.library.define("wsss_fast::crf", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
+torch.library.define("wsss_fast::crf_labels", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
+
+
+def _empty_labels(unary: Tensor) -> Tensor:
+    images, sets, classes, height, width = unary.shape
+    return unary.new_empty((images, sets, height, width), dtype=_checks.label_dtype(classes))
+
+
+def _check_compats(compats: list[Tensor]) -> None:
+    for k, compat in enumerate(compats):
+        if not bool(compat.isfinite().all()):
+            bad = compat[~compat.isfinite()].flatten()[0].item()
+            raise ValueError(_checks.wrong(f"compat of kernel {k}", "finite values", bad))
+
+
+@torch.library.impl("wsss_fast::crf", "CPU")
+def _crf_cpu(
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    iterations: int,
+    normalization: str,
+) -> Tensor:
+    _check_compats(compats)
+    out = unary.new_empty(unary.shape)
+    _launch.crf(image, unary, features, compats, kinds, scales, iterations, normalization, out)
+    return out
+
+
+@torch.library.impl("wsss_fast::crf_labels", "CPU")
+def _crf_labels_cpu(
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    iterations: int,
+    normalization: str,
+) -> Tensor:
+    _check_compats(compats)
+    out = _empty_labels(unary)
+    _launch.crf(image, unary, features, compats, kinds, scales, iterations, normalization, out)
+    return out
+
+
+@torch.library.register_fake("wsss_fast::crf")
+def _crf_fake(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return unary.new_empty(unary.shape)
+
+
+@torch.library.register_fake("wsss_fast::crf_labels")
+def _crf_labels_fake(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return _empty_labels(unary)
+
+
+def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    raise NotImplementedError(
+        "crf: expected to be used without a gradient, got a backward pass through it; this version cannot "
+        "differentiate mean-field inference: call it under torch.no_grad() or pass unary.detach()"
+    )
+
+
+torch.library.register_autograd("wsss_fast::crf", _no_gradient)
+
+
+@overload
+def crf(
+    image: Tensor,
+    unary: Tensor,
+    *,
+    iterations: int = ...,
+    gaussian: Gaussian | None = ...,
+    bilateral: Bilateral | None = ...,
+    kernels: Sequence[Kernel] | None = ...,
+    normalization: str = ...,
+    output: str = ...,
+) -> Tensor: ...
+@overload
+def crf(
+    image: Sequence[Tensor],
+    unary: Sequence[Tensor],
+    *,
+    iterations: int = ...,
+    gaussian: Gaussian | None = ...,
+    bilateral: Bilateral | None = ...,
+    kernels: Sequence[Kernel] | None = ...,
+    normalization: str = ...,
+    output: str = ...,
+) -> list[Tensor]: ...
+
+
+def crf(
+    image: Tensor | Sequence[Tensor],
+    unary: Tensor | Sequence[Tensor],
+    *,
+    iterations: int = 10,
+    gaussian: Gaussian | None = _DEFAULT_GAUSSIAN,
+    bilateral: Bilateral | None = _DEFAULT_BILATERAL,
+    kernels: Sequence[Kernel] | None = None,
+    normalization: str = "symmetric",
+    output: str = "probs",
+) -> Tensor | list[Tensor]:
+    """Mean-field inference in a fully connected CRF.
+
+    Starting from ``Q = softmax(-unary)``, each iteration sets
+    ``Q = softmax(-unary + sum_k compat_k norm_k F_k(norm_k Q))``, where F_k sums over all pixels, weighted by
+    a Gaussian of the distance in position and colour (Krähenbühl and Koltun, "Efficient Inference in Fully
+    Connected CRFs with Gaussian Edge Potentials", NIPS 2011), computed on a permutohedral lattice.
+
+    Args:
+        image: ``[N,3,H,W]`` or ``[3,H,W]``, uint8, or float32/float64 in [0, 255].
+        unary: energies, that is -log p: ``[N,C,H,W]`` or ``[N,M,C,H,W]``, without N for a single image;
+            float32 or float64. M unaries share their image and its lattice. +inf (probability 0) is legal
+            unless a whole pixel is +inf.
+        iterations: how many updates, 0 or more.
+        gaussian: the smoothness kernel, or None to leave it out.
+        bilateral: the appearance kernel, or None to leave it out.
+        kernels: a list of :class:`Gaussian`, :class:`Bilateral` and :class:`Features` in place of the two
+            above; an empty list leaves softmax(-unary).
+        normalization: ``"symmetric"`` divides a kernel by the root of its row sums on both sides,
+            ``"before"`` and ``"after"`` by its row sums before or after filtering, ``"none"`` not at all.
+        output: ``"probs"`` gives Q, ``"labels"`` its argmax (the first of equals) without ever storing Q.
+
+    A list of images and a list of unaries, each entry of any size, is one call with a list as its result.
+
+    Returns:
+        Q, of the shape and dtype of ``unary``; or labels, without the axis C, in the smallest of uint8,
+        int16 and int32 that holds C classes. Contiguous. N = 0 gives an empty result.
+
+    Raises:
+        ValueError: a wrong shape, device or range; image values outside [0, 255] or NaN (only looked at if a
+            kernel uses the image); NaN or -inf in the unary or a pixel of nothing but +inf; kernel widths
+            so small that positions in the lattice leave the dtype's precision.
+        TypeError: a wrong type or dtype. Under autocast float16 and bfloat16 are taken as float32.
+        NotImplementedError: in a backward pass. The op cannot be differentiated yet; forward it accepts a
+            unary that requires a gradient, and backward it raises, never returning a wrong gradient.
+
+    The same bits from run to run and at any number of threads (``torch.get_num_threads()``). Cost: the
+    lattice is built once an image, that of a Gaussian once a call; each iteration then touches, for every
+    class, 6 + 3 vertices a pixel and 6 + 3 times each vertex. Memory beside input and output is mostly two
+    rows of classes for each lattice vertex; a photograph of 500 x 375 has about 190,000 at 50/5.
+
+    >>> import torch, wsss_fast
+    >>> image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    >>> unary = wsss_fast.unary_from_labels(torch.randint(0, 4, (40, 60)), 4)
+    >>> q = wsss_fast.crf(image, unary, bilateral=wsss_fast.Bilateral(sxy=80, srgb=13, compat=10))
+    >>> q.shape, q.dtype
+    (torch.Size([4, 40, 60]), torch.float32)
+    >>> wsss_fast.crf(image, unary, output="labels").dtype
+    torch.uint8
+    """
+    _checks.choice("output", output, _OUTPUTS)
+    _checks.choice("normalization", normalization, _NORMALIZATIONS)
+    iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
+    terms = _terms(gaussian, bilateral, kernels)
+    if isinstance(image, (list, tuple)) or isinstance(unary, (list, tuple)):
+        for name, value in (("image", image), ("unary", unary)):
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(_checks.wrong(name, "a list of tensors (the other one is a list)", value))
+        if len(image) != len(unary):
+            raise ValueError(
+                _checks.wrong("unary", f"{len(image)} tensors (one for each image)", f"{len(unary)}")
+            )
+        for k, term in enumerate(terms):
+            if isinstance(term, Features) and (
+                isinstance(term.features, Tensor) or len(term.features) != len(image)
+            ):
+                expected = f"a list of {len(image)} tensors (one for each image)"
+                got = term.features if isinstance(term.features, Tensor) else f"{len(term.features)}"
+                raise ValueError(_checks.wrong(f"kernels[{k}].features", expected, got))
+        return [
+            _crf_batch(i, u, _entry(terms, k), iterations, normalization, output, f"[{k}]")
+            for k, (i, u) in enumerate(zip(image, unary, strict=True))
+        ]
+    return _crf_batch(image, unary, terms, iterations, normalization, output, "")
+
+
+def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
+    if kernels is not None:
+        if gaussian is not _DEFAULT_GAUSSIAN or bilateral is not _DEFAULT_BILATERAL:
+            raise ValueError("kernels: expected to be given in place of gaussian and bilateral, got both")
+        if not isinstance(kernels, (list, tuple)):
+            raise TypeError(_checks.wrong("kernels", "a list of Gaussian, Bilateral and Features", kernels))
+        for k, term in enumerate(kernels):
+            if not isinstance(term, (Gaussian, Bilateral, Features)):
+                raise TypeError(_checks.wrong(f"kernels[{k}]", "a Gaussian, Bilateral or Features", term))
+        return list(kernels)
+    if gaussian is not None and not isinstance(gaussian, Gaussian):
+        raise TypeError(_checks.wrong("gaussian", "a Gaussian or None", gaussian))
+    if bilateral is not None and not isinstance(bilateral, Bilateral):
+        raise TypeError(_checks.wrong("bilateral", "a Bilateral or None", bilateral))
+    return [term for term in (gaussian, bilateral) if term is not None]
+
+
+def _entry(terms: list[Kernel], k: int) -> list[Kernel]:
+    """The terms for entry k of a list of images."""
+    return [Features(t.features[k], t.compat) if isinstance(t, Features) else t for t in terms]
+
+
+def _crf_batch(
+    image: Any,
+    unary: Any,
+    terms: list[Kernel],
+    iterations: int,
+    normalization: str,
+    output: str,
+    index: str,
+) -> Tensor:
+    image, unary = _checks.autocast(image), _checks.autocast(unary)
+    dtypes = (torch.uint8, torch.float32, torch.float64)
+    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes)
+    single = image.dim() == 3
+    shape = "[C,H,W] or [M,C,H,W]" if single else "[N,C,H,W] or [N,M,C,H,W]"
+    _checks.tensor(f"unary{index}", unary, shape, (3, 4) if single else (4, 5))
+    _checks.same_device(f"unary{index}", unary, f"image{index}", image)
+    images = image.unsqueeze(0) if single else image
+    if images.shape[1] != 3:
+        raise ValueError(_checks.wrong(f"image{index}", "[N,3,H,W] or [3,H,W], three channels", image))
+    batch = unary.unsqueeze(0) if single else unary
+    shared = batch.dim() == 5
+    if not shared:
+        batch = batch.unsqueeze(1)
+    count, _, classes, height, width = batch.shape
+    if classes < 1 or height < 1 or width < 1:
+        raise ValueError(_checks.wrong(f"unary{index}", f"{shape} with C, H and W of at least 1", unary))
+    if (images.shape[0], images.shape[2], images.shape[3]) != (count, height, width):
+        _checks.size(
+            f"image{index}",
+            image,
+            (3, height, width) if single else (count, 3, height, width),
+            f"the size of unary{index}",
+        )
+    arguments = _flatten(terms, batch, single, index)
+    run = torch.ops.wsss_fast.crf if output == "probs" else torch.ops.wsss_fast.crf_labels
+    out = run(images, batch, *arguments, iterations, normalization)
+    if not shared:
+        out = out.squeeze(1)
+    return out.squeeze(0) if single else out
+
+
+def _flatten(
+    terms: list[Kernel], unary: Tensor, single: bool, index: str
+) -> tuple[list[Tensor], list[Tensor], list[str], list[float]]:
+    """The terms as the arguments of the schema."""
+    classes = unary.shape[2]
+    features: list[Tensor] = []
+    compats: list[Tensor] = []
+    kinds: list[str] = []
+    scales: list[float] = []
+    for k, term in enumerate(terms):
+        name = f"compat of kernel {k}"
+        given = cast("float | Tensor", term.compat)
+        if isinstance(given, Tensor):
+            compat = given.to(unary.dtype)
+            _checks.same_device(name, compat, f"unary{index}", unary)
+            if compat.dim() > 0 and compat.shape[0] != classes:
+                expected = f"a number, [{classes}] or [{classes},{classes}] (C of unary{index})"
+                raise ValueError(_checks.wrong(name, expected, compat))
+        else:
+            compat = torch.full((), given, dtype=unary.dtype, device=unary.device)
+        compats.append(compat)
+        if isinstance(term, Gaussian):
+            kinds.append("gaussian")
+            scales += [*term.scales, 1.0, 1.0, 1.0]
+        elif isinstance(term, Bilateral):
+            kinds.append("bilateral")
+            scales += term.scales
+        else:
+            kinds.append("features")
+            scales += [1.0] * 5
+            features.append(_guide(term.features, f"features of kernel {k}{index}", unary, single, index))
+    return features, compats, kinds, scales
+
+
+def _guide(value: Any, name: str, unary: Tensor, single: bool, index: str) -> Tensor:
+    count, _, _, height, width = unary.shape
+    lead = "" if single else f"{count},"
+    shape = f"[{lead}d,{height},{width}] (the size of unary{index}) with d in [1, {MAX_DIMS}]"
+    guide = _checks.tensor(name, _checks.autocast(value), shape, (3,) if single else (4,))
+    _checks.same_device(name, guide, f"unary{index}", unary)
+    batch = guide.unsqueeze(0) if single else guide
+    if (batch.shape[0], *batch.shape[2:]) != (count, height, width) or not 1 <= batch.shape[1] <= MAX_DIMS:
+        raise ValueError(_checks.wrong(name, shape, guide))
+    return batch
