@@ -8,5 +8,7 @@ into a segmentation network are in :mod:`wsss_fast.steps` and behind the command
 
 from wsss_fast._info import build_info
 from wsss_fast._version import __version__
+from wsss_fast.ops.path_affinity import path_affinity, path_offsets
+from wsss_fast.ops.random_walk import random_walk
 
-__all__ = ["__version__", "build_info"]
+__all__ = ["__version__", "build_info", "path_affinity", "path_offsets", "random_walk"]
