@@ -3,15 +3,21 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "common/parallel.h"
+#include "common/paths.h"
+#include "common/values.h"
 #include "ops/crf.h"
 #include "ops/lattice.h"
+#include "ops/path_affinity.h"
+#include "ops/random_walk.h"
 
 namespace py = pybind11;
 
@@ -192,6 +198,125 @@ void bind_crf(py::module_& m) {
     bind_crf_dtype<double>(m, "float64");
 }
 
+template <typename T>
+void bind_path_affinity_of(py::module_& m, const std::string& dtype) {
+    m.def(("path_affinity_" + dtype).c_str(),
+          [](Address boundary, Address affinity, std::int64_t images, std::int64_t height,
+             std::int64_t width, int radius, int threads) {
+              call(threads, [&](const Execution& execution) {
+                  path_affinity<T>({pointer<const T>(boundary), pointer<T>(affinity), images,
+                                    height, width, radius, execution});
+              });
+          },
+          py::arg("boundary"), py::arg("affinity"), py::arg("images"), py::arg("height"),
+          py::arg("width"), py::arg("radius"), py::arg("threads"));
+    m.def(("path_affinity_backward_workspace_bytes_" + dtype).c_str(),
+          [](std::int64_t images, std::int64_t height, std::int64_t width, int radius) {
+              return path_affinity_backward_workspace_bytes<T>(
+                  {nullptr, nullptr, nullptr, nullptr, images, height, width, radius, {}});
+          },
+          py::arg("images"), py::arg("height"), py::arg("width"), py::arg("radius"));
+    m.def(
+        ("path_affinity_backward_" + dtype).c_str(),
+        [](Address grad_affinity, Address boundary, Address grad_boundary, Address workspace,
+           std::int64_t images, std::int64_t height, std::int64_t width, int radius, int threads) {
+            call(threads, [&](const Execution& execution) {
+                path_affinity_backward<T>({pointer<const T>(grad_affinity),
+                                           pointer<const T>(boundary), pointer<T>(grad_boundary),
+                                           pointer<void>(workspace), images, height, width, radius,
+                                           execution});
+            });
+        },
+        py::arg("grad_affinity"), py::arg("boundary"), py::arg("grad_boundary"),
+        py::arg("workspace"), py::arg("images"), py::arg("height"), py::arg("width"),
+        py::arg("radius"), py::arg("threads"));
+}
+
+void bind_path_affinity(py::module_& m) {
+    m.def(
+        "path_offsets",
+        [](int radius) {
+            const Paths paths(radius);
+            std::vector<std::pair<int, int>> offsets;
+            for (const Offset& offset : paths.offsets()) {
+                offsets.emplace_back(offset.dy, offset.dx);
+            }
+            return offsets;
+        },
+        py::arg("radius"));
+    bind_path_affinity_of<float>(m, "float32");
+    bind_path_affinity_of<double>(m, "float64");
+}
+
+// A batch as Python hands it over: the addresses of cam, boundary and out, and images, maps, height
+// and width.
+using WalkBatchTuple = std::pair<std::array<Address, 3>, std::array<std::int64_t, 4>>;
+
+template <typename T>
+std::vector<WalkBatch<T>> walk_batches(const std::vector<WalkBatchTuple>& tuples) {
+    std::vector<WalkBatch<T>> batches;
+    for (const auto& [at, size] : tuples) {
+        batches.push_back({pointer<const T>(at[0]), pointer<const T>(at[1]), pointer<T>(at[2]),
+                           size[0], size[1], size[2], size[3]});
+    }
+    return batches;
+}
+
+WalkMethod walk_method(const std::string& name) {
+    if (name == "chebyshev") return WalkMethod::kChebyshev;
+    if (name == "power") return WalkMethod::kPower;
+    throw std::invalid_argument("method: expected chebyshev or power, got " + name);
+}
+
+template <typename T>
+void bind_random_walk_of(py::module_& m, const std::string& dtype) {
+    m.def(("random_walk_workspace_bytes_" + dtype).c_str(),
+          [](const std::vector<WalkBatchTuple>& tuples, int radius, int threads) {
+              const auto batches = walk_batches<T>(tuples);
+              RandomWalkParams<T> params{};
+              params.batches = batches.data();
+              params.batch_count = static_cast<std::int64_t>(batches.size());
+              params.radius = radius;
+              params.execution.threads = threads;
+              return random_walk_workspace_bytes(params);
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("threads"));
+    m.def(("random_walk_" + dtype).c_str(),
+          [](const std::vector<WalkBatchTuple>& tuples, int radius, double beta, std::int64_t steps,
+             const std::string& method, double tol, Address workspace, int threads) {
+              const auto batches = walk_batches<T>(tuples);
+              const WalkMethod how = walk_method(method);
+              call(threads, [&](const Execution& execution) {
+                  random_walk<T>({batches.data(), static_cast<std::int64_t>(batches.size()), radius,
+                                  beta, steps, how, tol, pointer<void>(workspace), execution});
+              });
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
+          py::arg("method"), py::arg("tol"), py::arg("workspace"), py::arg("threads"));
+}
+
+void bind_random_walk(py::module_& m) {
+    m.def("chebyshev_of_power", &chebyshev_of_power, py::arg("n"), py::arg("tol"));
+    bind_random_walk_of<float>(m, "float32");
+    bind_random_walk_of<double>(m, "float64");
+}
+
+template <typename T>
+void bind_values_of(py::module_& m, const std::string& dtype) {
+    m.def(("first_outside_" + dtype).c_str(),
+          [](Address values, std::int64_t count, double low, double high) {
+              py::gil_scoped_release release;
+              return first_outside(pointer<const T>(values), count, static_cast<T>(low),
+                                   static_cast<T>(high));
+          },
+          py::arg("values"), py::arg("count"), py::arg("low"), py::arg("high"));
+}
+
+void bind_values(py::module_& m) {
+    bind_values_of<float>(m, "float32");
+    bind_values_of<double>(m, "float64");
+}
+
 }  // namespace
 }  // namespace wsss_fast
 
@@ -200,4 +325,7 @@ PYBIND11_MODULE(_C, m) {
     m.doc() = "The C++ core of wsss_fast. Private: call it through wsss_fast._launch only.";
     m.def("build_info", &build_info);
     bind_crf(m);
+    bind_path_affinity(m);
+    bind_random_walk(m);
+    bind_values(m);
 }

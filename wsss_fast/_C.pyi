@@ -76,3 +76,67 @@ def lattice_filter_float64(
     check: bool,
     threads: int,
 ) -> None: ...
+def path_offsets(radius: int) -> list[tuple[int, int]]: ...
+def path_affinity_float32(
+    boundary: int, affinity: int, images: int, height: int, width: int, radius: int, threads: int
+) -> None: ...
+def path_affinity_float64(
+    boundary: int, affinity: int, images: int, height: int, width: int, radius: int, threads: int
+) -> None: ...
+def path_affinity_backward_workspace_bytes_float32(
+    images: int, height: int, width: int, radius: int
+) -> int: ...
+def path_affinity_backward_workspace_bytes_float64(
+    images: int, height: int, width: int, radius: int
+) -> int: ...
+def path_affinity_backward_float32(
+    grad_affinity: int,
+    boundary: int,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
+def path_affinity_backward_float64(
+    grad_affinity: int,
+    boundary: int,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
+def chebyshev_of_power(n: int, tol: float) -> list[float]: ...
+
+# The addresses of cam, boundary and out; images, maps, height and width.
+_WalkBatch = tuple[tuple[int, int, int], tuple[int, int, int, int]]
+
+def random_walk_workspace_bytes_float32(batches: list[_WalkBatch], radius: int, threads: int) -> int: ...
+def random_walk_workspace_bytes_float64(batches: list[_WalkBatch], radius: int, threads: int) -> int: ...
+def random_walk_float32(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    workspace: int,
+    threads: int,
+) -> None: ...
+def random_walk_float64(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    workspace: int,
+    threads: int,
+) -> None: ...
+def first_outside_float32(values: int, count: int, low: float, high: float) -> int: ...
+def first_outside_float64(values: int, count: int, low: float, high: float) -> int: ...

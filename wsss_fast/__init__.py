@@ -11,6 +11,8 @@ from wsss_fast._version import __version__
 from wsss_fast.kernels import Bilateral, Features, Gaussian
 from wsss_fast.ops.crf import crf
 from wsss_fast.ops.lattice import PermutohedralLattice
+from wsss_fast.ops.path_affinity import path_affinity, path_offsets
+from wsss_fast.ops.random_walk import random_walk
 from wsss_fast.ops.unary import unary_from_labels, unary_from_probs
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "__version__",
     "build_info",
     "crf",
+    "path_affinity",
+    "path_offsets",
+    "random_walk",
     "unary_from_labels",
     "unary_from_probs",
 ]

@@ -84,6 +84,18 @@ def size(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:
         raise ValueError(wrong(name, f"[{shape}] ({why})", value))
 
 
+def cast_for_autocast(value: Any) -> Any:
+    """``value`` in float32 if it is a half-precision tensor and autocast is on for its device."""
+    if (
+        isinstance(value, Tensor)
+        and value.dtype in (torch.float16, torch.bfloat16)
+        and value.device.type in ("cpu", "cuda")
+        and torch.is_autocast_enabled(value.device.type)
+    ):
+        return value.float()
+    return value
+
+
 def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(wrong(name, f"one of {sorted(allowed)}", value))
@@ -103,14 +115,18 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     return number
 
 
-def number(name: str, value: Any, low: float, *, exclusive: bool = False) -> float:
-    """``value`` as a finite float, at least ``low`` (or above it)."""
+def number(
+    name: str, value: Any, low: float, *, exclusive: bool = False, below: float | None = None
+) -> float:
+    """``value`` as a finite float, at least ``low`` (or above it) and less than ``below``."""
     bounds = f"a finite number {'>' if exclusive else '>='} {low:g}"
+    if below is not None:
+        bounds += f" and < {below:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(wrong(name, bounds, value))
     result = float(value)
     good = result > low if exclusive else result >= low
-    if not (good and result < float("inf")):
+    if not (good and result < (float("inf") if below is None else below)):
         raise ValueError(wrong(name, bounds, value))
     return result
 
