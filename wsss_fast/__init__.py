@@ -8,5 +8,7 @@ into a segmentation network are in :mod:`wsss_fast.steps` and behind the command
 
 from wsss_fast._info import build_info
 from wsss_fast._version import __version__
+from wsss_fast.ops.cam_fusion import fuse_cams
+from wsss_fast.ops.tta import tta_merge
 
-__all__ = ["__version__", "build_info"]
+__all__ = ["__version__", "build_info", "fuse_cams", "tta_merge"]
