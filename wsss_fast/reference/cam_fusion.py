@@ -54,7 +54,7 @@ def _resampled_sum(cams: Sequence[Tensor], size: Size, flipped: Sequence[bool], 
     for maps, flip in zip(cams, flipped, strict=True):
         maps = F.relu(maps) if relu == "each" else maps
         maps = maps.flip(-1) if flip else maps
-        # torch refuses to resample an empty batch
+        # torch refuses to resample a batch without maps
         empty = maps.new_empty((*maps.shape[:2], *size))
         resampled.append(
             F.interpolate(maps, size, mode="bilinear", align_corners=False) if maps.numel() else empty

@@ -25,9 +25,7 @@ def tta_merge(
     predictions = []
     for z, flip in zip(logits, flipped, strict=True):
         z = z.flip(-1) if flip else z
-        # torch refuses to resample an empty batch
-        empty = z.new_empty((*z.shape[:2], *size))
-        z = F.interpolate(z, size, mode="bilinear", align_corners=False) if z.numel() else empty
+        z = F.interpolate(z, size, mode="bilinear", align_corners=False)
         predictions.append(_activate(z, activation))
     mean = torch.stack(predictions).mean(0)
     if output == "mean":
