@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
@@ -14,10 +15,12 @@
 #include "common/parallel.h"
 #include "common/paths.h"
 #include "common/values.h"
+#include "ops/cam_fusion.h"
 #include "ops/crf.h"
 #include "ops/lattice.h"
 #include "ops/path_affinity.h"
 #include "ops/random_walk.h"
+#include "ops/tta.h"
 
 namespace py = pybind11;
 
@@ -317,6 +320,130 @@ void bind_values(py::module_& m) {
     bind_values_of<double>(m, "float64");
 }
 
+// ---- cam_fusion --------------------------------------------------------------------------------
+
+// (address, height, width, flipped) of one input.
+using PlainInput = std::tuple<Address, std::int64_t, std::int64_t, bool>;
+// (height, width, crop height, crop width, addresses of the images' outputs).
+using PlainTarget =
+    std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::vector<Address>>;
+// (input, flat offset, value) of a value that was refused.
+using PlainBadValue = std::tuple<std::int64_t, std::int64_t, double>;
+
+std::optional<PlainBadValue> plain(const FiniteResult& result) {
+    if (!result) return {};
+    return PlainBadValue{result->input, result->offset, result->value};
+}
+
+template <typename T>
+std::int64_t cam_fusion_workspace(const std::vector<PlainInput>& inputs, std::int64_t maps) {
+    CamFusionParams<T> params{};
+    for (const auto& [data, height, width, flipped] : inputs) {
+        params.inputs.push_back({pointer<const T>(data), height, width, flipped});
+    }
+    params.maps.resize(static_cast<std::size_t>(maps));
+    return cam_fusion_workspace_bytes(params);
+}
+
+template <typename T>
+std::optional<PlainBadValue> run_cam_fusion(const std::vector<PlainInput>& inputs,
+                                            const std::vector<PlainTarget>& targets,
+                                            std::vector<std::int64_t> maps,
+                                            std::vector<std::int64_t> image_begin, CamRelu relu,
+                                            CamNormalize normalize, Address workspace,
+                                            int threads) {
+    CamFusionParams<T> params{};
+    for (const auto& [data, height, width, flipped] : inputs) {
+        params.inputs.push_back({pointer<const T>(data), height, width, flipped});
+    }
+    for (const auto& [height, width, crop_height, crop_width, outputs] : targets) {
+        CamTarget<T> target{height, width, crop_height, crop_width, {}};
+        for (const Address address : outputs) target.outputs.push_back(pointer<T>(address));
+        params.targets.push_back(std::move(target));
+    }
+    params.maps = std::move(maps);
+    params.image_begin = std::move(image_begin);
+    params.relu = relu;
+    params.normalize = normalize;
+    params.workspace = pointer<T>(workspace);
+    FiniteResult result;
+    call(threads, [&](const Execution& execution) {
+        params.execution = execution;
+        result = cam_fusion(params);
+    });
+    return plain(result);
+}
+
+template <typename T>
+void def_cam_fusion(py::module_& m, const std::string& dtype) {
+    m.def(("cam_fusion_workspace_bytes_" + dtype).c_str(), &cam_fusion_workspace<T>,
+          py::arg("inputs"), py::arg("maps"));
+    m.def(("cam_fusion_" + dtype).c_str(), &run_cam_fusion<T>, py::arg("inputs"),
+          py::arg("targets"), py::arg("maps"), py::arg("image_begin"), py::arg("relu"),
+          py::arg("normalize"), py::arg("workspace"), py::arg("threads"));
+}
+
+void bind_cam_fusion(py::module_& m) {
+    py::enum_<CamRelu>(m, "CamRelu")
+        .value("none", CamRelu::kNone)
+        .value("each", CamRelu::kEach)
+        .value("sum", CamRelu::kSum);
+    py::enum_<CamNormalize>(m, "CamNormalize")
+        .value("none", CamNormalize::kNone)
+        .value("class_", CamNormalize::kClass)
+        .value("image", CamNormalize::kImage);
+    def_cam_fusion<float>(m, "float32");
+    def_cam_fusion<double>(m, "float64");
+}
+
+// ---- tta ---------------------------------------------------------------------------------------
+
+template <typename T>
+std::optional<PlainBadValue> run_tta_merge(const std::vector<PlainInput>& inputs,
+                                           std::int64_t images, std::int64_t classes,
+                                           std::int64_t height, std::int64_t width,
+                                           TtaActivation activation, Address mean, Address labels,
+                                           LabelType label_type, int threads) {
+    TtaParams<T> params{};
+    for (const auto& [data, input_height, input_width, flipped] : inputs) {
+        params.inputs.push_back({pointer<const T>(data), input_height, input_width, flipped});
+    }
+    params.images = images;
+    params.classes = classes;
+    params.height = height;
+    params.width = width;
+    params.activation = activation;
+    params.mean = pointer<T>(mean);
+    params.labels = pointer<void>(labels);
+    params.label_type = label_type;
+    FiniteResult result;
+    call(threads, [&](const Execution& execution) {
+        params.execution = execution;
+        result = tta_merge(params);
+    });
+    return plain(result);
+}
+
+template <typename T>
+void def_tta_merge(py::module_& m, const std::string& dtype) {
+    m.def(("tta_merge_" + dtype).c_str(), &run_tta_merge<T>, py::arg("inputs"), py::arg("images"),
+          py::arg("classes"), py::arg("height"), py::arg("width"), py::arg("activation"),
+          py::arg("mean"), py::arg("labels"), py::arg("label_type"), py::arg("threads"));
+}
+
+void bind_tta(py::module_& m) {
+    py::enum_<TtaActivation>(m, "TtaActivation")
+        .value("none", TtaActivation::kNone)
+        .value("softmax", TtaActivation::kSoftmax)
+        .value("sigmoid", TtaActivation::kSigmoid);
+    py::enum_<LabelType>(m, "LabelType")
+        .value("uint8", LabelType::kUint8)
+        .value("int16", LabelType::kInt16)
+        .value("int32", LabelType::kInt32);
+    def_tta_merge<float>(m, "float32");
+    def_tta_merge<double>(m, "float64");
+}
+
 }  // namespace
 }  // namespace wsss_fast
 
@@ -328,4 +455,6 @@ PYBIND11_MODULE(_C, m) {
     bind_path_affinity(m);
     bind_random_walk(m);
     bind_values(m);
+    bind_cam_fusion(m);
+    bind_tta(m);
 }

@@ -9,10 +9,12 @@ into a segmentation network are in :mod:`wsss_fast.steps` and behind the command
 from wsss_fast._info import build_info
 from wsss_fast._version import __version__
 from wsss_fast.kernels import Bilateral, Features, Gaussian
+from wsss_fast.ops.cam_fusion import fuse_cams
 from wsss_fast.ops.crf import crf
 from wsss_fast.ops.lattice import PermutohedralLattice
 from wsss_fast.ops.path_affinity import path_affinity, path_offsets
 from wsss_fast.ops.random_walk import random_walk
+from wsss_fast.ops.tta import tta_merge
 from wsss_fast.ops.unary import unary_from_labels, unary_from_probs
 
 __all__ = [
@@ -23,9 +25,11 @@ __all__ = [
     "__version__",
     "build_info",
     "crf",
+    "fuse_cams",
     "path_affinity",
     "path_offsets",
     "random_walk",
+    "tta_merge",
     "unary_from_labels",
     "unary_from_probs",
 ]

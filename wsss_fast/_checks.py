@@ -156,3 +156,61 @@ def autocast(value: Any) -> Any:
     ):
         return value.float()
     return value
+
+
+def tensors(
+    name: str,
+    values: Any,
+    shape: str,
+    ranks: Collection[int],
+    dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
+) -> list[Tensor]:
+    """``values`` as a list of at least one tensor, each checked by :func:`tensor`, alike in all but the
+    last two axes: rank, dtype, device and leading sizes are those of the first."""
+    if isinstance(values, Tensor) or not isinstance(values, (list, tuple)):
+        raise TypeError(wrong(name, f"a list of tensors {shape}", values))
+    if len(values) == 0:
+        raise ValueError(wrong(name, f"a list of at least one tensor {shape}", "an empty list"))
+    result = []
+    for i, value in enumerate(values):
+        item = f"{name}[{i}]"
+        result.append(tensor(item, value, shape, ranks, dtypes))
+        if min(value.shape[-2:]) < 1:
+            raise ValueError(wrong(item, f"{shape} with maps of at least 1 x 1", value))
+        if i == 0:
+            continue
+        same_dtype(item, value, f"{name}[0]", result[0])
+        same_device(item, value, f"{name}[0]", result[0])
+        if value.shape[:-2] != result[0].shape[:-2]:
+            lead = "".join(f"{n}," for n in result[0].shape[:-2])
+            raise ValueError(wrong(item, f"[{lead}h,w] (leading sizes of {name}[0])", value))
+    return result
+
+
+def flags(name: str, value: Any, count: int, why: str) -> list[bool]:
+    """``value`` as a list of ``count`` booleans; ``why`` says where the count comes from."""
+    expected = f"a list of {count} booleans ({why})"
+    if isinstance(value, Tensor) or not isinstance(value, (list, tuple)):
+        raise TypeError(wrong(name, expected, value))
+    if len(value) != count:
+        raise ValueError(wrong(name, expected, f"{len(value)} values"))
+    for i, flag in enumerate(value):
+        if not isinstance(flag, bool):
+            raise TypeError(wrong(f"{name}[{i}]", "True or False", flag))
+    return list(value)
+
+
+def without_grad(name: str, values: list[Tensor], op: str) -> None:
+    """Raise if autograd would have to record an op that has no gradient."""
+    if not torch.is_grad_enabled():
+        return
+    for i, value in enumerate(values):
+        if value.requires_grad:
+            raise ValueError(
+                wrong(
+                    f"{name}[{i}]",
+                    f"a tensor that does not require grad ({op} is for inference and has no gradient; "
+                    "use torch.no_grad() or .detach())",
+                    f"{describe(value)} with requires_grad=True",
+                )
+            )

@@ -10,7 +10,7 @@ from wsss_fast.reference.path_affinity import path_affinity, path_offsets
 
 
 def affinity_matrix(boundary: Tensor, radius: int, beta: float) -> Tensor:
-    """The sparse matrix S [h*w, h*w] (COO) of one boundary map [1,h,w]: affinities, and ones on the diagonal."""
+    """The sparse matrix S [h*w, h*w] (COO) of a boundary map [1,h,w]: affinities, with ones on the diagonal."""
     _, h, w = boundary.shape
     reach = radius - 1
     # Beyond the image stands a wall, which nothing passes: its pixels have no affinity with anything.

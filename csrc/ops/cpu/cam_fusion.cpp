@@ -1,0 +1,378 @@
+// Resampling is linear, so inputs of one size are added before it, at their own small resolution.
+// What remains is resampled row by row: a source row is stretched along x once and kept while the
+// output rows between it and the next are blended from the two, all sizes into one output row.
+#include "ops/cam_fusion.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <limits>
+
+#include "common/bilinear.h"
+
+namespace wsss_fast {
+namespace {
+
+// Inputs of one size, added into one map.
+struct SizeGroup {
+    std::int64_t height;
+    std::int64_t width;
+    std::int64_t offset;                 // of the group's map within a wanted map's workspace
+    std::vector<std::size_t> members{};  // which inputs
+};
+
+struct Groups {
+    std::vector<SizeGroup> list;
+    std::int64_t map_elements = 0;  // workspace of one wanted map
+};
+
+template <typename T>
+Groups group_by_size(const std::vector<CamInput<T>>& inputs) {
+    Groups groups;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+        const auto same = [&](const SizeGroup& g) {
+            return g.height == inputs[i].height && g.width == inputs[i].width;
+        };
+        auto found = std::find_if(groups.list.begin(), groups.list.end(), same);
+        if (found == groups.list.end()) {
+            groups.list.push_back({inputs[i].height, inputs[i].width, groups.map_elements});
+            groups.map_elements += inputs[i].height * inputs[i].width;
+            found = std::prev(groups.list.end());
+        }
+        found->members.push_back(i);
+    }
+    return groups;
+}
+
+// Below this many multiply-adds the threads cost more than they bring.
+constexpr std::int64_t kSerialBelow = 1 << 15;
+// Output pixels of a tile: enough rows to share stretched source rows, few enough for the cache.
+constexpr std::int64_t kTilePixels = 1 << 15;
+
+Execution execution_for(const Execution& execution, std::int64_t work) {
+    return work < kSerialBelow ? Execution{1, execution.cancel} : execution;
+}
+
+// ---- adding inputs of one size ----------------------------------------------------------------
+
+// sum = or += row, after the cut; tells whether all values are within the limit.
+template <bool kFlipped, bool kRelu, bool kFirst, typename T>
+bool add_row(const T* row, std::int64_t width, T limit, T* sum) {
+    int bad = 0;
+    for (std::int64_t x = 0; x < width; ++x) {
+        T value = kFlipped ? row[width - 1 - x] : row[x];
+        bad |= within(value, limit) ? 0 : 1;
+        if (kRelu) value = value > T(0) ? value : T(0);
+        sum[x] = kFirst ? value : sum[x] + value;
+    }
+    return bad == 0;
+}
+
+template <typename T>
+using AddRow = bool (*)(const T*, std::int64_t, T, T*);
+
+template <typename T>
+AddRow<T> add_row_for(bool flipped, bool relu, bool first) {
+    static constexpr std::array<AddRow<T>, 8> kTable{
+        &add_row<false, false, false, T>, &add_row<false, false, true, T>,
+        &add_row<false, true, false, T>,  &add_row<false, true, true, T>,
+        &add_row<true, false, false, T>,  &add_row<true, false, true, T>,
+        &add_row<true, true, false, T>,   &add_row<true, true, true, T>};
+    return kTable[(flipped ? 4U : 0U) + (relu ? 2U : 0U) + (first ? 1U : 0U)];
+}
+
+// Fills the workspace: every wanted map, one sum a size. False if a value is not within the limit.
+template <typename T>
+bool add_inputs(const CamFusionParams<T>& params, const Groups& groups, T limit) {
+    const auto wanted = static_cast<std::int64_t>(params.maps.size());
+    const std::int64_t per_map =
+        groups.map_elements * static_cast<std::int64_t>(params.inputs.size());
+    const std::int64_t grain =
+        std::max<std::int64_t>(1, kSerialBelow / std::max<std::int64_t>(per_map, 1));
+    std::atomic<bool> good{true};
+    parallel_for(execution_for(params.execution, wanted * per_map), wanted, grain,
+                 [&](std::int64_t begin, std::int64_t end) {
+                     bool fine = true;
+                     for (std::int64_t m = begin; m < end; ++m) {
+                         for (const SizeGroup& group : groups.list) {
+                             const std::int64_t pixels = group.height * group.width;
+                             T* sums = params.workspace + m * groups.map_elements + group.offset;
+                             for (std::size_t i : group.members) {
+                                 const CamInput<T>& input = params.inputs[i];
+                                 const T* map =
+                                     input.data + params.maps[static_cast<std::size_t>(m)] * pixels;
+                                 const auto add =
+                                     add_row_for<T>(input.flipped, params.relu == CamRelu::kEach,
+                                                    i == group.members.front());
+                                 for (std::int64_t y = 0; y < group.height; ++y) {
+                                     fine &= add(map + y * group.width, group.width, limit,
+                                                 sums + y * group.width);
+                                 }
+                             }
+                         }
+                     }
+                     if (!fine) good.store(false, std::memory_order_relaxed);
+                 });
+    return good.load();
+}
+
+template <typename T>
+FiniteResult find_bad(const CamFusionParams<T>& params, T limit) {
+    for (std::size_t i = 0; i < params.inputs.size(); ++i) {
+        const CamInput<T>& input = params.inputs[i];
+        const std::int64_t pixels = input.height * input.width;
+        for (std::int64_t map : params.maps) {
+            const T* values = input.data + map * pixels;
+            const std::int64_t at = first_outside(values, pixels, limit);
+            if (at >= 0) {
+                return BadValue{static_cast<std::int64_t>(i), map * pixels + at,
+                                static_cast<double>(values[at])};
+            }
+        }
+    }
+    return {};
+}
+
+// ---- resampling and adding sizes ---------------------------------------------------------------
+
+template <typename T>
+void stretch(const T* row, const BilinearAxis<T>& axis, T* out) {
+    const std::size_t n = axis.weight.size();
+    for (std::size_t x = 0; x < n; ++x) {
+        out[x] = (T(1) - axis.weight[x]) * row[axis.low[x]] + axis.weight[x] * row[axis.high[x]];
+    }
+}
+
+// The two stretched source rows of one size that the current output row lies between.
+template <typename T>
+struct RowPair {
+    T* low;
+    T* high;
+    std::int64_t low_row = -1;
+    std::int64_t high_row = -1;
+
+    void seek(std::int64_t want_low, std::int64_t want_high, const T* map, std::int64_t width,
+              const BilinearAxis<T>& columns) {
+        if (want_low != low_row && want_low == high_row) {
+            std::swap(low, high);
+            std::swap(low_row, high_row);
+        }
+        if (want_low != low_row) {
+            stretch(map + want_low * width, columns, low);
+            low_row = want_low;
+        }
+        if (want_high != want_low && want_high != high_row) {
+            stretch(map + want_high * width, columns, high);
+            high_row = want_high;
+        }
+    }
+};
+
+template <bool kFirst, typename T>
+void blend_rows(const T* low, const T* high, T weight, std::int64_t width, T* sum) {
+    const T rest = T(1) - weight;
+    for (std::int64_t x = 0; x < width; ++x) {
+        const T value = rest * low[x] + weight * high[x];
+        sum[x] = kFirst ? value : sum[x] + value;
+    }
+}
+
+// The largest of a row; lanes that run beside each other let it vectorise without reordering.
+template <typename T>
+T row_max(const T* row, std::int64_t width, T start) {
+    constexpr std::int64_t kLanes = 8;
+    std::array<T, kLanes> lanes;
+    lanes.fill(start);
+    std::int64_t x = 0;
+    for (; x + kLanes <= width; x += kLanes) {
+        for (std::int64_t l = 0; l < kLanes; ++l) {
+            const T value = row[x + l];
+            T& lane = lanes[static_cast<std::size_t>(l)];
+            lane = value > lane ? value : lane;
+        }
+    }
+    for (; x < width; ++x) lanes[0] = std::max(lanes[0], row[x]);
+    return *std::max_element(lanes.begin(), lanes.end());
+}
+
+// A target with its tables and the place of its tiles in the list of all of them.
+template <typename T>
+struct Plan {
+    const CamTarget<T>* target;
+    std::vector<BilinearAxis<T>> rows{};     // one a size group
+    std::vector<BilinearAxis<T>> columns{};  // one a size group
+    std::int64_t tile_rows = 0;
+    std::int64_t tiles = 0;       // of one map
+    std::int64_t first_tile = 0;  // in the list of all tiles
+};
+
+template <typename T>
+class Fusion {
+  public:
+    Fusion(const CamFusionParams<T>& params, const Groups& groups)
+        : params_(params), groups_(groups), wanted_(static_cast<std::int64_t>(params.maps.size())) {
+        for (const CamTarget<T>& target : params.targets) {
+            Plan<T> plan{&target};
+            for (const SizeGroup& group : groups.list) {
+                plan.rows.push_back(
+                    bilinear_axis<T>(group.height, target.height, target.crop_height, false));
+                plan.columns.push_back(
+                    bilinear_axis<T>(group.width, target.width, target.crop_width, false));
+            }
+            plan.tile_rows = std::max<std::int64_t>(1, kTilePixels / target.crop_width);
+            plan.tiles = (target.crop_height + plan.tile_rows - 1) / plan.tile_rows;
+            plan.first_tile = tiles_;
+            tiles_ += plan.tiles * wanted_;
+            work_ += target.crop_height * target.crop_width * wanted_;
+            plans_.push_back(std::move(plan));
+        }
+        for (std::size_t n = 0; n + 1 < params.image_begin.size(); ++n) {
+            const auto maps = params.image_begin[n + 1] - params.image_begin[n];
+            image_of_.insert(image_of_.end(), static_cast<std::size_t>(maps), n);
+        }
+        tile_max_.resize(static_cast<std::size_t>(tiles_));
+    }
+
+    void sum() {
+        const auto sizes = static_cast<std::int64_t>(groups_.list.size());
+        parallel_for(execution_for(params_.execution, work_ * sizes), tiles_, 1,
+                     [this](std::int64_t begin, std::int64_t end) {
+                         for (std::int64_t i = begin; i < end; ++i) sum_tile(i);
+                     });
+    }
+
+    void normalize() {
+        std::vector<T> divisors;  // for each plan and map
+        for (const Plan<T>& plan : plans_) append_divisors(plan, divisors);
+        parallel_for(execution_for(params_.execution, work_), tiles_, 1,
+                     [&](std::int64_t begin, std::int64_t end) {
+                         for (std::int64_t i = begin; i < end; ++i) divide_tile(i, divisors);
+                     });
+    }
+
+  private:
+    struct Tile {
+        std::size_t plan;
+        std::int64_t map;
+        std::int64_t begin;  // rows
+        std::int64_t end;
+        T* output;  // the whole map
+    };
+
+    Tile tile(std::int64_t index) const {
+        std::size_t p = plans_.size() - 1;
+        while (plans_[p].first_tile > index) --p;
+        const Plan<T>& plan = plans_[p];
+        const CamTarget<T>& target = *plan.target;
+        const std::int64_t map = (index - plan.first_tile) / plan.tiles;
+        const std::int64_t begin = (index - plan.first_tile) % plan.tiles * plan.tile_rows;
+        const std::size_t image = image_of_[static_cast<std::size_t>(map)];
+        T* output = target.outputs[image] +
+                    (map - params_.image_begin[image]) * target.crop_height * target.crop_width;
+        return {p, map, begin, std::min(begin + plan.tile_rows, target.crop_height), output};
+    }
+
+    void sum_tile(std::int64_t index) {
+        const Tile at = tile(index);
+        const Plan<T>& plan = plans_[at.plan];
+        const std::int64_t width = plan.target->crop_width;
+        const std::size_t sizes = groups_.list.size();
+        std::vector<T> buffer(2 * sizes * static_cast<std::size_t>(width));
+        std::vector<RowPair<T>> pairs;
+        for (std::size_t g = 0; g < sizes; ++g) {
+            T* low = buffer.data() + 2 * g * static_cast<std::size_t>(width);
+            pairs.push_back({low, low + width});
+        }
+        T largest = -std::numeric_limits<T>::infinity();
+        for (std::int64_t y = at.begin; y < at.end; ++y) {
+            T* out = at.output + y * width;
+            for (std::size_t g = 0; g < sizes; ++g) {
+                const SizeGroup& group = groups_.list[g];
+                const T* map = params_.workspace + at.map * groups_.map_elements + group.offset;
+                const auto row = static_cast<std::size_t>(y);
+                const std::int64_t low = plan.rows[g].low[row];
+                const std::int64_t high = plan.rows[g].high[row];
+                RowPair<T>& pair = pairs[g];
+                pair.seek(low, high, map, group.width, plan.columns[g]);
+                const T* second = high == low ? pair.low : pair.high;
+                (g == 0 ? &blend_rows<true, T> : &blend_rows<false, T>)(pair.low, second,
+                                                                        plan.rows[g].weight[row],
+                                                                        width, out);
+            }
+            if (params_.relu == CamRelu::kSum) {
+                for (std::int64_t x = 0; x < width; ++x) out[x] = out[x] > T(0) ? out[x] : T(0);
+            }
+            largest = row_max(out, width, largest);
+        }
+        tile_max_[static_cast<std::size_t>(index)] = largest;
+    }
+
+    void append_divisors(const Plan<T>& plan, std::vector<T>& divisors) const {
+        const std::size_t start = divisors.size();
+        for (std::int64_t m = 0; m < wanted_; ++m) {
+            const auto first = tile_max_.begin() + plan.first_tile + m * plan.tiles;
+            divisors.push_back(*std::max_element(first, first + plan.tiles));
+        }
+        if (params_.normalize == CamNormalize::kImage) {
+            for (std::size_t n = 0; n + 1 < params_.image_begin.size(); ++n) {
+                const auto begin = divisors.begin() + static_cast<std::ptrdiff_t>(start);
+                const auto first = begin + params_.image_begin[n];
+                const auto last = begin + params_.image_begin[n + 1];
+                if (first != last) std::fill(first, last, *std::max_element(first, last));
+            }
+        }
+        // A map without a positive value is divided by 1e-5 alone: by its own negative maximum, its
+        // order would turn over.
+        for (std::size_t i = start; i < divisors.size(); ++i) {
+            divisors[i] = std::max(divisors[i], T(0)) + T(1e-5);
+        }
+    }
+
+    void divide_tile(std::int64_t index, const std::vector<T>& divisors) const {
+        const Tile at = tile(index);
+        const std::int64_t width = plans_[at.plan].target->crop_width;
+        const T divisor = divisors[at.plan * static_cast<std::size_t>(wanted_) +
+                                   static_cast<std::size_t>(at.map)];
+        T* out = at.output + at.begin * width;
+        const std::int64_t count = (at.end - at.begin) * width;
+        for (std::int64_t x = 0; x < count; ++x) out[x] /= divisor;
+    }
+
+    const CamFusionParams<T>& params_;
+    const Groups& groups_;
+    std::int64_t wanted_;
+    std::int64_t tiles_ = 0;
+    std::int64_t work_ = 0;  // output pixels
+    std::vector<Plan<T>> plans_;
+    std::vector<std::size_t> image_of_;  // of a wanted map
+    std::vector<T> tile_max_;
+};
+
+}  // namespace
+
+template <typename T>
+std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<T>& params) {
+    const auto wanted = static_cast<std::int64_t>(params.maps.size());
+    return group_by_size(params.inputs).map_elements * wanted *
+           static_cast<std::int64_t>(sizeof(T));
+}
+
+template <typename T>
+FiniteResult cam_fusion(const CamFusionParams<T>& params) {
+    if (params.maps.empty()) return {};
+    const Groups groups = group_by_size(params.inputs);
+    // Values up to here cannot leave the range in the sum.
+    const T limit = std::numeric_limits<T>::max() / static_cast<T>(params.inputs.size() + 1);
+    if (!add_inputs(params, groups, limit)) return find_bad(params, limit);
+    Fusion<T> fusion(params, groups);
+    fusion.sum();
+    if (params.normalize != CamNormalize::kNone) fusion.normalize();
+    return {};
+}
+
+template std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<float>&);
+template std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<double>&);
+template FiniteResult cam_fusion(const CamFusionParams<float>&);
+template FiniteResult cam_fusion(const CamFusionParams<double>&);
+
+}  // namespace wsss_fast

@@ -1,0 +1,110 @@
+"""Averaging of predictions made at several scales and orientations (test-time augmentation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from wsss_fast import _checks, _launch
+from wsss_fast.ops._autocast import widened_list
+
+_ACTIVATION = ("softmax", "sigmoid", "none")
+_OUTPUT = ("mean", "labels")
+
+
+def tta_merge(
+    logits: Sequence[Tensor],
+    size: tuple[int, int],
+    *,
+    flipped: Sequence[bool],
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax",
+    output: Literal["mean", "labels"] = "mean",
+) -> Tensor:
+    """Average what a segmentation network says of one image at several scales and orientations.
+
+    ``mean_i activation(bilinear(unflip(logits[i]), size))``, or the class where it is largest, in one pass
+    over the output: nothing of size N*C*H*W exists but the mean itself, and not that for labels.
+
+    Args:
+        logits: list of ``[N,C,h_i,w_i]`` (or ``[C,h_i,w_i]``) float32 or float64 tensors on the CPU, one for
+            each scale and orientation. Any finite values whose sum stays finite.
+        size: ``(H, W)`` in pixels to which they are resampled (bilinear, ``align_corners=False``).
+        flipped: which of ``logits`` come from a horizontally mirrored image and are turned back; one
+            boolean for each.
+        activation: applied to the resampled logits, before the average: ``"softmax"`` over the classes,
+            ``"sigmoid"``, or ``"none"`` for models that return probabilities and for the mean of logits.
+        output: ``"mean"`` or ``"labels"``.
+
+    Returns:
+        ``"mean"``: ``[N,C,H,W]`` (or ``[C,H,W]``) of the dtype of ``logits``. ``"labels"``: ``[N,H,W]`` (or
+        ``[H,W]``), the index of the class with the largest mean, the lowest index among equals; uint8 for
+        up to 256 classes, int16 up to 32,768, else int32. With one class all labels are 0.
+
+    Raises:
+        ValueError: wrong shapes, sizes, devices or names; no class; NaN, an infinity, or a value so large
+            that the sum might overflow, anywhere in ``logits``; an input that requires grad while gradients
+            are recorded.
+        TypeError: wrong types or dtypes.
+
+    Notes:
+        *Gradient.* None: an inference op. float16 and bfloat16 are accepted under autocast only, as
+        float32.
+
+        *Determinism.* The same bits at any thread count; sums run over the inputs in their order and over
+        the classes in theirs. Classes with equal logits in every input get equal means, so ties are exact.
+
+        *Cost.* For each class, pixel and input one bilinear sample and one exponential. Scratch memory is
+        two strips of all classes for each thread, 64 KiB each in float32 up to 1,024 classes and
+        ``64 * C`` bytes above.
+
+    Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
+    Segmentation, CVPR LID workshop 2020.
+
+    >>> import torch, wsss_fast
+    >>> logits = [torch.randn(1, 21, n, n) for n in (32, 32, 64, 64)]
+    >>> wsss_fast.tta_merge(logits, (250, 200), flipped=[False, True] * 2).shape
+    torch.Size([1, 21, 250, 200])
+    >>> wsss_fast.tta_merge(logits, (250, 200), flipped=[False, True] * 2, output="labels").dtype
+    torch.uint8
+    """
+    checked = _checks.tensors("logits", widened_list(logits), "[N,C,h,w] or [C,h,w]", (3, 4))
+    _checks.without_grad("logits", checked, "tta_merge")
+    if checked[0].shape[-3] < 1:
+        raise ValueError(_checks.wrong("logits[0]", "at least one class in [N,C,h,w]", checked[0]))
+    height, width = _checks.pair("size", size)
+    turned = _checks.flags("flipped", flipped, len(checked), "one for each of logits")
+    _checks.choice("activation", activation, _ACTIVATION)
+    _checks.choice("output", output, _OUTPUT)
+    single = checked[0].dim() == 3
+    if single:
+        checked = [z.unsqueeze(0) for z in checked]
+    result = torch.ops.wsss_fast.tta_merge(checked, [height, width], turned, activation, output)
+    return result.squeeze(0) if single else result
+
+
+torch.library.define(
+    "wsss_fast::tta_merge",
+    "(Tensor[] logits, SymInt[] size, bool[] flipped, str activation, str output) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+
+
+def _label_dtype(logits: list[Tensor], output: str) -> torch.dtype | None:
+    return _checks.label_dtype(logits[0].shape[1]) if output == "labels" else None
+
+
+@torch.library.impl("wsss_fast::tta_merge", "CPU")
+def _cpu(logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str) -> Tensor:
+    return _launch.tta_merge(logits, (size[0], size[1]), flipped, activation, _label_dtype(logits, output))
+
+
+@torch.library.register_fake("wsss_fast::tta_merge")
+def _fake(logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str) -> Tensor:
+    images, classes = logits[0].shape[:2]
+    dtype = _label_dtype(logits, output)
+    if dtype is None:
+        return logits[0].new_empty((images, classes, *size))
+    return logits[0].new_empty((images, *size), dtype=dtype)
