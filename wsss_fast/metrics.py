@@ -82,16 +82,15 @@ class ConfusionMatrix:
         self.n_classes = n_classes
         self.images = 0
         """How many masks were counted."""
-        self._metric = MulticlassConfusionMatrix(
-            n_classes,
-            ignore_index=IGNORE,
-            validate_args=False,  # check_masks says more
-        )
+        self._metric = MulticlassConfusionMatrix(n_classes, validate_args=False)  # check_masks says more
 
     def update(self, prediction: np.ndarray, truth: np.ndarray) -> None:
         """Count one image; uint8 [H,W] each. Raises as `check_masks` does."""
         check_masks(prediction, truth, self.n_classes)
-        self._metric.update(torch.as_tensor(prediction, dtype=torch.int64), torch.as_tensor(truth).long())
+        counted = truth != IGNORE  # left out here, it costs less than in the metric
+        self._metric.update(
+            *(torch.from_numpy(mask[counted].astype(np.int64)) for mask in (prediction, truth))
+        )
         self.images += 1
 
     @property
