@@ -423,7 +423,7 @@ def _paint(objects: list[_Object], size: int, random: Random) -> Array:
 def _cast_shadow(image: Array, item: _Object, away: Array, darkness: float) -> None:
     """Darken, softly, what lies behind an object."""
     size = image.shape[0]
-    cover = np.zeros((size, size), np.float32)
+    cover: Array = np.zeros((size, size), np.float32)
     cover[item.box] = item.alpha
     shift = np.array([[1, 0, 0.16 * item.radius * away[0]], [0, 1, 0.16 * item.radius * away[1]]])
     cover = cv2.warpAffine(cover, shift, (size, size))

@@ -1,0 +1,171 @@
+"""Joint transforms: sizes, fills, and image and mask staying together."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from wsss_fast.data.transforms import (
+    Transform,
+    classifier_transform,
+    inference_transform,
+    irnet_transform,
+    segmenter_transform,
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE = 48
+
+
+def classifier() -> Transform:
+    return classifier_transform(image_size=SIZE, min_scale=0.5, mean=MEAN, std=STD)
+
+
+def irnet(low: float = 0.5, high: float = 1.5) -> Transform:
+    return irnet_transform(image_size=SIZE, min_scale=low, max_scale=high, mean=MEAN, std=STD)
+
+
+def segmenter(low: float = 0.5, high: float = 2.0) -> Transform:
+    return segmenter_transform(image_size=SIZE, min_scale=low, max_scale=high, mean=MEAN, std=STD)
+
+
+def halves(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image that is dark where the mask is 1 and light where it is 2, in blocks."""
+    y, x = np.mgrid[:height, :width]
+    mask = (1 + (y // 12 + x // 12) % 2).astype(np.uint8)
+    image = np.repeat(np.where(mask == 1, 20, 230).astype(np.uint8)[..., None], 3, 2)
+    return image, mask
+
+
+def pixels(image: torch.Tensor) -> torch.Tensor:
+    """Back to 0..255."""
+    return 255 * (image * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1))
+
+
+@pytest.mark.parametrize("make", [classifier, irnet, segmenter])
+@pytest.mark.parametrize("size", [(30, 90), (90, 30), (48, 48), (1, 1), (1, 70), (200, 160)])
+def test_training_gives_squares(make: Callable[[], Transform], size: tuple[int, int]) -> None:
+    transform = make()
+    image, mask = halves(*size)
+    for _ in range(5):
+        out, target = transform(image, mask)
+        assert type(out) is torch.Tensor
+        assert type(target) is torch.Tensor
+        assert out.shape == (3, SIZE, SIZE)
+        assert target.shape == (SIZE, SIZE)
+        assert (out.dtype, target.dtype) == (torch.float32, torch.uint8)
+        assert out.isfinite().all()
+        assert set(target.unique().tolist()) <= {1, 2, 255}
+    alone, none = transform(image, None)
+    assert alone.shape == (3, SIZE, SIZE)
+    assert none is None
+
+
+@pytest.mark.parametrize("make", [irnet, segmenter])
+def test_image_and_mask_stay_together(make: Callable[[], Transform]) -> None:
+    transform = make()
+    image, mask = halves(60, 84)
+    wrong = seen = 0
+    for _ in range(40):
+        out, target = transform(image, mask)
+        assert target is not None
+        light = pixels(out).mean(0)
+        inside = target != 255
+        # Away from the block edges, where the image is smooth and the mask is not.
+        flat = (light - light.roll(1, 0)).abs() + (light - light.roll(1, 1)).abs() < 5
+        middle = (light[inside].max() + light[inside].min()) / 2
+        check = inside & flat
+        wrong += int(((light > middle) != (target == 2))[check].sum())
+        seen += int(check.sum())
+    assert seen > 20_000
+    assert wrong / seen < 0.01
+
+
+def test_masks_are_not_shifted_against_images() -> None:
+    # A ramp: the value of a pixel is twice its column, in the image and in the mask.
+    ramp = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None], 100, 0)
+    image = np.repeat(ramp[..., None], 3, 2)
+    for factor in (0.7, 0.8, 1.3, 1.9):
+        transform = irnet_transform(image_size=200, min_scale=factor, max_scale=factor, mean=MEAN, std=STD)
+        for _ in range(3):
+            out, target = transform(image, ramp)
+            assert target is not None
+            inner = (target > 20) & (target < 180)
+            shift = float((pixels(out).mean(0) - target)[inner].mean()) / 2
+            assert abs(shift) < 0.1  # source pixels; rounding down, as "nearest" does, gives 0.24 to 0.64
+
+
+def test_padding_is_mean_and_ignored() -> None:
+    for transform in (irnet(0.5, 0.5), segmenter(0.5, 0.5)):
+        out, target = transform(*halves(48, 40))
+        assert target is not None
+        padded = target == 255
+        assert int(padded.sum()) == SIZE * SIZE - 24 * 20
+        assert out[:, padded].abs().max() < 0.5 / 255 / min(STD) + 1e-5  # the mean, rounded to a grey value
+        assert out[:, ~padded].abs().min() > 0.1
+
+
+def test_crops_flips_and_scales_vary() -> None:
+    y, x = np.mgrid[:100, :100]
+    mask = (x // 10 + 10 * (y // 10)).astype(np.uint8)
+    image = np.repeat(mask[..., None], 3, 2)
+    corners, spans, mirrored = set(), [], 0
+    for _ in range(200):
+        _, target = irnet()(image, mask)
+        assert target is not None
+        row = target[SIZE // 2]
+        row = row[row != 255].int()
+        mirrored += int(row[0] > row[-1])
+        spans.append(abs(int(row[-1]) - int(row[0])) + 1)
+        corners.add(int(target[0, 0]))
+    assert 70 < mirrored < 130
+    assert len(corners) > 30
+    assert min(spans) <= 5
+    assert max(spans) >= 8
+
+
+def test_random_state_is_torchs() -> None:
+    image, mask = halves(70, 60)
+    for transform in (classifier(), irnet(), segmenter()):
+        results = []
+        for seed in (1, 1, 2):
+            torch.manual_seed(seed)
+            np.random.seed(seed + len(results))  # noqa: NPY002  must not matter
+            results.append(transform(image, mask))
+        assert torch.equal(results[0][0], results[1][0])
+        assert torch.equal(results[0][1], results[1][1])  # type: ignore[arg-type]
+        assert not torch.equal(results[0][0], results[2][0])
+
+
+def test_inputs_are_left_alone() -> None:
+    image, mask = halves(70, 60)
+    before = image.copy(), mask.copy()
+    for transform in (classifier(), irnet(), segmenter(), inference_transform(mean=MEAN, std=STD)):
+        transform(image, mask)
+        np.testing.assert_array_equal(image, before[0])
+        np.testing.assert_array_equal(mask, before[1])
+
+
+def test_inference_normalises_the_whole_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 9, 3)).astype(np.uint8)
+    out, target = inference_transform(mean=MEAN, std=STD)(image, image[..., 0])
+    expected = (image / 255 - np.array(MEAN)) / np.array(STD)
+    np.testing.assert_allclose(out.numpy(), expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-6)
+    assert target is not None
+    np.testing.assert_array_equal(target.numpy(), image[..., 0])
+    # A view with negative strides, as slicing gives it.
+    torch.testing.assert_close(inference_transform(mean=MEAN, std=STD)(image[:, ::-1], None)[0], out.flip(-1))
+
+
+def test_transforms_can_be_sent_to_a_process() -> None:
+    image, mask = halves(70, 60)
+    transform = segmenter()
+    copy = pickle.loads(pickle.dumps(transform))
+    torch.manual_seed(3)
+    first = transform(image, mask)[0]
+    torch.manual_seed(3)
+    assert torch.equal(copy(image, mask)[0], first)
