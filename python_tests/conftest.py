@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from wsss_fast.config import Config, DataConfig
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # Reference results of the established implementations and sample data lie beside the checkout.
@@ -56,6 +58,31 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """All steps once, on generated images. Treat it as read-only."""
+    pytest.importorskip("timm", reason="needs the pipeline extra")
+    from tiny_run import tiny_config
+
+    from wsss_fast.steps.run import run
+
+    config = tiny_config(tmp_path_factory.mktemp("finished"))
+    run(config)
+    return config
+
+
+@pytest.fixture
+def make_config(tmp_path: Path) -> Callable[..., Config]:
+    """``make_config(data)``: the config of a tiny run in a folder of its own."""
+    pytest.importorskip("timm", reason="needs the pipeline extra")
+    from tiny_run import tiny_config
+
+    def make(data: DataConfig | None = None) -> Config:
+        return tiny_config(tmp_path / "run", data)
+
+    return make
 
 
 @pytest.fixture(autouse=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
 from wsss_fast.data.loading import Loaded, read_images
+from wsss_fast.steps._progress import progress
 from wsss_fast.steps._step import Step
 
 # Pixels of one batch. Large enough to keep two cores busy, small enough that a network at twice the scale
@@ -58,9 +58,7 @@ def each_image(
     todo = list(range(len(images)))
     if folder is not None:
         todo = [i for i in todo if not (folder / f"{images.name(i)}{suffix}").exists()]
-    with tqdm(
-        total=len(images), initial=len(images) - len(todo), desc=f"{this.name} {label}", leave=False
-    ) as bar:
+    with progress(len(images), f"{this.name} {label}", done=len(images) - len(todo)) as bar:
         for item in read_images(
             images,
             todo,

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
 from wsss_fast.steps._device import seed_epoch
+from wsss_fast.steps._progress import progress
 
 # What a loss function returns: the number to minimise, and numbers worth a column in history.csv.
 LossParts = tuple[Tensor, dict[str, Tensor]]
@@ -54,9 +54,7 @@ def fit(
         generator = seed_epoch(config, folder.name, epoch)
         sums: dict[str, float] = {}
         seen = 0
-        with tqdm(
-            total=steps_per_epoch, desc=f"{folder.name} {epoch + 1}/{training.epochs}", leave=False
-        ) as bar:
+        with progress(steps_per_epoch, f"{folder.name} {epoch + 1}/{training.epochs}") as bar:
             for index, batch in enumerate(batches(generator)):
                 _set_learning_rates(optimizer, training, (epoch * steps_per_epoch + index) / total)
                 optimizer.zero_grad(set_to_none=True)

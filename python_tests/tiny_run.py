@@ -1,0 +1,36 @@
+"""The config of a tiny run, for the tests of the steps and the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsss_fast.config import (
+    BackboneConfig,
+    CamsConfig,
+    ClassifierConfig,
+    Config,
+    DataConfig,
+    IrnetConfig,
+    SegmenterConfig,
+    ShapesConfig,
+)
+
+SIZE = 64
+
+
+def tiny_config(output: Path, data: DataConfig | None = None) -> Config:
+    """Every step in seconds: timm's smallest network, one epoch, images of 64 pixels."""
+    backbone = BackboneConfig(name="test_resnet", output_stride=16)
+    return Config(
+        output=str(output),
+        device="cpu",
+        data=data or DataConfig(workers=0, shapes=ShapesConfig(train=10, val=4, size=SIZE)),
+        classifier=ClassifierConfig(
+            backbone=backbone, epochs=2, batch_size=4, image_size=SIZE, lr_backbone=0.01, lr_head=0.01
+        ),
+        cams=CamsConfig(scales=[1.0, 0.5]),
+        irnet=IrnetConfig(backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, radius=4),
+        segmenter=SegmenterConfig(
+            backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, lr_backbone=0.01, lr_head=0.01
+        ),
+    )
