@@ -141,9 +141,15 @@ def _check_values(name: str, tensor: Tensor, low: float, high: float, expected: 
     raise ValueError(_checks.wrong(name, expected, f"{value} at [{','.join(position)}]"))
 
 
-def _check_finite(name: str, tensor: Tensor) -> None:
+def check_finite(name: str, tensor: Tensor) -> None:
     largest = torch.finfo(tensor.dtype).max
     _check_values(name, tensor, -largest, largest, "finite values")
+
+
+def check_labels(name: str, tensor: Tensor) -> None:
+    """Raise ValueError if an integer tensor holds a negative value."""
+    if tensor.dtype != torch.uint8 and tensor.numel() > 0 and (lowest := int(tensor.min())) < 0:
+        raise ValueError(_checks.wrong(name, "labels >= 0", lowest))
 
 
 def _check_boundary(name: str, tensor: Tensor) -> None:
@@ -221,7 +227,7 @@ def random_walk(
     cams = [cam.contiguous() for cam in cams]
     boundaries = [boundary.contiguous() for boundary in boundaries]
     for (cam_name, boundary_name), cam, boundary in zip(names, cams, boundaries, strict=True):
-        _check_finite(cam_name, cam)
+        check_finite(cam_name, cam)
         _check_boundary(boundary_name, boundary)
     outs = [cam.new_empty(cam.shape) for cam in cams]
     if not cams:

@@ -1,5 +1,6 @@
 """Layers and losses that stand on the ops."""
 
+from wsss_fast.nn.affinity_displacement_loss import AffinityDisplacementLoss, AffinityDisplacementLosses
 from wsss_fast.nn.tta import TTA
 
-__all__ = ["TTA"]
+__all__ = ["TTA", "AffinityDisplacementLoss", "AffinityDisplacementLosses"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsss_fast import _checks, _launch
 
-# The tables grow with the cube of the radius; at 64 a pixel has 6,360 neighbours already.
+# The tables grow with the cube of the radius; at 64 a pixel has 6,424 neighbours already.
 _LARGEST_RADIUS = 64
 
 torch.library.define("wsss_fast::path_affinity", "(Tensor boundary, int radius) -> Tensor")

@@ -10,7 +10,7 @@ from wsss_fast.reference.path_affinity import path_affinity, path_offsets
 
 
 def affinity_matrix(boundary: Tensor, radius: int, beta: float) -> Tensor:
-    """The sparse matrix S [h*w, h*w] (COO) of a boundary map [1,h,w]: affinities, with ones on the diagonal."""
+    """S [h*w, h*w] (sparse, COO) of one boundary map [1,h,w]: affinities, and ones on the diagonal."""
     _, h, w = boundary.shape
     reach = radius - 1
     # Beyond the image stands a wall, which nothing passes: its pixels have no affinity with anything.
@@ -30,9 +30,8 @@ def affinity_matrix(boundary: Tensor, radius: int, beta: float) -> Tensor:
     indices = torch.stack(
         [torch.cat([source, target, diagonal]), torch.cat([target, source, diagonal])],
     )
-    return torch.sparse_coo_tensor(
-        indices, torch.cat([value, value, torch.ones(h * w, dtype=value.dtype)]), (h * w, h * w)
-    )
+    values_both_ways = torch.cat([value, value, torch.ones(h * w, dtype=value.dtype)])
+    return torch.sparse_coo_tensor(indices, values_both_ways, (h * w, h * w), check_invariants=False)
 
 
 def _seed(cam: Tensor, boundary: Tensor) -> Tensor:
@@ -62,7 +61,10 @@ def random_walk_sparse(
     degree.index_add_(0, matrix.indices()[1], matrix.values())
     # Rows of the transposed transition matrix, so that maps are columns: v <- T^t v.
     transposed = torch.sparse_coo_tensor(
-        matrix.indices().flip(0), matrix.values() / degree[matrix.indices()[1]], matrix.shape
+        matrix.indices().flip(0),
+        matrix.values() / degree[matrix.indices()[1]],
+        matrix.shape,
+        check_invariants=False,
     ).to_sparse_csr()
     maps = _seed(cam, boundary).t().contiguous()
     for _ in range(2**exp_times):

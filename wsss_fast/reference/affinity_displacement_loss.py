@@ -1,0 +1,55 @@
+"""The IRNet training loss the way it was published: index tables, gathers, and tensors of all pairs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from wsss_fast.reference.path_affinity import affinity_of_indices, path_indices, path_offsets
+
+
+def affinity_displacement_loss(
+    boundary_logits: Tensor, displacement: Tensor, labels: Tensor, radius: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See :class:`wsss_fast.nn.AffinityDisplacementLoss`: total, positive, negative, displacement of
+    foreground and of background. One process."""
+    n, _, h, w = boundary_logits.shape
+    reach = radius - 1
+    size = (h - reach, w - 2 * reach)
+    offsets = path_offsets(radius)
+    flat = torch.arange(h * w).view(h, w)
+    sources = flat[: size[0], reach : reach + size[1]].reshape(-1)
+    targets = torch.stack(
+        [flat[dy : dy + size[0], reach + dx : reach + dx + size[1]].reshape(-1) for dy, dx in offsets]
+    )
+
+    affinity = affinity_of_indices(boundary_logits.sigmoid(), path_indices(radius, h, w), size).flatten(2)
+
+    flat_labels = labels.flatten(1).to(torch.int64)
+    source = flat_labels[:, sources].unsqueeze(1)
+    target = flat_labels[:, targets.view(-1)].view(n, *targets.shape)
+    valid = (source != 255) & (target != 255)
+    equal = valid & (source == target)
+    background = (equal & (source == 0)).to(affinity.dtype)
+    foreground = (equal & (source > 0)).to(affinity.dtype)
+    different = (valid & (source != target)).to(affinity.dtype)
+
+    flat_displacement = displacement.flatten(2)
+    moved = flat_displacement[:, :, sources].unsqueeze(2) - flat_displacement[:, :, targets.view(-1)].view(
+        n, 2, *targets.shape
+    )
+    goal = torch.tensor(offsets, dtype=moved.dtype).t().view(1, 2, -1, 1)
+
+    def mean(values: Tensor, mask: Tensor) -> Tensor:
+        return (values * mask).sum() / (mask.sum() + 1e-5)
+
+    def mean_displacement(values: Tensor, mask: Tensor) -> Tensor:
+        return (values * mask.unsqueeze(1)).sum() / (2 * mask.sum() + 1e-5)
+
+    log_equal = -torch.log(affinity + 1e-5)
+    positive = mean(log_equal, background) / 2 + mean(log_equal, foreground) / 2
+    negative = mean(-torch.log(1 + 1e-5 - affinity), different)
+    displacement_foreground = mean_displacement((moved - goal).abs(), foreground)
+    displacement_background = mean_displacement(moved.abs(), background)
+    total = (positive + negative) / 2 + (displacement_foreground + displacement_background) / 2
+    return total, positive, negative, displacement_foreground, displacement_background
