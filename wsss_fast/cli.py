@@ -10,15 +10,23 @@ import argparse
 import importlib
 import re
 import sys
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
-from wsss_fast.config_file import build, did_you_mean, flat, key_types, read_values, recipe, save
+from wsss_fast.config_file import (
+    build,
+    check_null,
+    describe_type,
+    did_you_mean,
+    flat,
+    key_types,
+    read_values,
+    recipe,
+    save,
+)
 from wsss_fast.files import DataError
 
 _PIPELINE = {
@@ -152,6 +160,7 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
     strict = result.pop("strict")
     if strict is not None:
         result["data"]["strict"] = strict
+    check_null(result)
     return build(Config, result)
 
 
@@ -216,28 +225,6 @@ def _explain(error: Exception) -> str:
             word.partition("=")[0], options
         )
     return " ".join(message.split())
-
-
-def describe_type(hint: Any) -> str:
-    """A type of the config in words.
-
-    >>> describe_type(list[float]), describe_type(str | None)
-    ("a list of numbers such as '[1, 0.5]'", 'a text or null')
-    """
-    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-    if hint in simple:
-        return simple[hint]
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return f"one of {', '.join(str(a) for a in arguments)}"
-    if origin is list:
-        return {
-            float: "a list of numbers such as '[1, 0.5]'",
-            str: "a list of texts such as '[cat, dog]'",
-        }.get(arguments[0], f"a list, each {describe_type(arguments[0])}")
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if a is type(None) else describe_type(a) for a in arguments)
-    return str(hint)
 
 
 def _save(config: Config) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.files import PathLike, atomic_path
@@ -18,7 +19,7 @@ T = TypeVar("T")
 def read_values(path: PathLike) -> dict[str, Any]:
     """The values of a config file: nested dicts whose keys all are keys of `Config`.
 
-    The types of the values are not looked at here; whoever parses the command line does that.
+    Of the values only null is looked at here; the types are for whoever parses the command line.
 
     Raises `ConfigError` for a file that is missing or no YAML, for an unknown key and for a section that is
     not one; the message names the file and the key.
@@ -41,6 +42,7 @@ def read_values(path: PathLike) -> dict[str, Any]:
         return {}
     try:
         _check_keys(Config, values, "")
+        check_null(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return typing.cast("dict[str, Any]", values)
@@ -90,13 +92,43 @@ def to_yaml(config: Config) -> str:
 
 def key_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """Every dotted key of the config with its type, sections left out."""
-    types: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, hint in typing.get_type_hints(kind).items():
         if is_dataclass(hint):
-            types.update(key_types(typing.cast(type, hint), f"{prefix}{key}."))
+            found.update(key_types(typing.cast(type, hint), f"{prefix}{key}."))
         else:
-            types[f"{prefix}{key}"] = hint
-    return types
+            found[f"{prefix}{key}"] = hint
+    return found
+
+
+def check_null(values: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for a key that is null and may not be; jsonargparse lets it pass."""
+    known = key_types()
+    for key, value in flat(values):
+        if value is None and type(None) not in typing.get_args(known[key]):
+            raise ConfigError(f"{key}: expected {describe_type(known[key])}, got null")
+
+
+def describe_type(hint: Any) -> str:
+    """A type of the config in words.
+
+    >>> describe_type(list[float]), describe_type(str | None)
+    ("a list of numbers such as '[1, 0.5]'", 'a text or null')
+    """
+    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+    if hint in simple:
+        return simple[hint]
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(str(a) for a in arguments)}"
+    if origin is list:
+        return {
+            float: "a list of numbers such as '[1, 0.5]'",
+            str: "a list of texts such as '[cat, dog]'",
+        }.get(arguments[0], f"a list, each {describe_type(arguments[0])}")
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if a is type(None) else describe_type(a) for a in arguments)
+    return str(hint)
 
 
 def recipe(name: str) -> Path:

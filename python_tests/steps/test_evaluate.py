@@ -99,9 +99,6 @@ def test_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_real_crf(tmp_path: Path) -> None:
-    wsss_fast = pytest.importorskip("wsss_fast")
-    if not hasattr(wsss_fast, "crf"):
-        pytest.skip("this build has no crf yet")
     config = made_up_config(tmp_path, evaluate=EvaluateConfig(thresholds=[0.1]))
     make_up_run(config, ("make-cams",))
     stages = evaluate(config)["splits"]["val"]["stages"]
