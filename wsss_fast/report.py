@@ -1,0 +1,317 @@
+"""One HTML page about a run: what came out, how it looks, how long it took."""
+
+from __future__ import annotations
+
+import csv
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from importlib import metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from wsss_fast._info import build_info
+from wsss_fast._report_charts import Chart, line_chart, training_charts
+from wsss_fast._report_pictures import COLUMNS, Row, colour_of, data_uri, picture_row
+from wsss_fast.config import Config
+from wsss_fast.config_file import to_yaml
+from wsss_fast.data import ImageSet, open_images
+from wsss_fast.files import IGNORE, DataError, atomic_path, read_json, write_image, write_json
+from wsss_fast.steps._step import StepError
+from wsss_fast.steps.evaluate import STAGES
+from wsss_fast.steps.run import STEPS
+
+STEP = "report"
+
+_COLUMN_STEPS = {
+    "cam": "make-cams",
+    "regions": "make-ir-labels",
+    "boundary": "make-pseudo-masks",
+    "walk": "make-pseudo-masks",
+    "pseudo-mask": "make-pseudo-masks",
+    "prediction": "predict",
+}
+"""Which step a column of pictures waits for."""
+
+_PACKAGES = (
+    "torchvision",
+    "timm",
+    "segmentation-models-pytorch",
+    "torchmetrics",
+    "lightning-fabric",
+    "numpy",
+    "opencv-python",
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A step that was run."""
+
+    step: str
+    seconds: float
+    items: int
+    done: bool
+    share: float
+    """Of the longest step's time, in [0, 1]."""
+
+
+def report(config: Config) -> Path:
+    """Write ``report/index.html`` and the pictures and charts as PNGs beside it; returns the page's path.
+
+    The page is one file: pictures and charts are inside it, and it needs no script. What a step that was not
+    run would have given is left out with a note. Validation images that cannot be read are left out and
+    listed.
+
+    Raises `StepError` if no step has been run at all.
+    """
+    start = time.perf_counter()
+    root = Path(config.output)
+    folder = root / STEP
+    states = {step: read_json(p) for step in STEPS if (p := root / step / "step.json").exists()}
+    if not states:
+        raise StepError(
+            f"{STEP}: expected the outputs of a run under {root}, got none; run `wsss-fast run` first"
+        )
+    _remove_old_pictures(folder)
+    images = open_images(config.data, "val")
+    rows, unreadable = _rows(config, images)
+    for row in rows:
+        for column, picture in row.pictures.items():
+            write_image(folder / f"{row.name}.{column}.png", picture)
+    metrics_path = root / "evaluate" / "metrics.json"
+    metrics = read_json(metrics_path) if metrics_path.exists() else None
+    columns = {key: title for key, title in COLUMNS.items() if any(key in row.pictures for row in rows)}
+    skipped = [{**entry, "step": step} for step, state in states.items() for entry in state["skipped"]]
+    page = _render(
+        title=root.name,
+        written=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        config=config,
+        images=images,
+        metrics=metrics,
+        stages=_stage_rows(metrics),
+        class_tables=_class_tables(metrics),
+        columns=columns,
+        column_notes=_column_notes(columns) if rows else [],
+        rows=[_for_page(row, columns) for row in rows],
+        legend=_legend(images, rows),
+        training=_training(root, folder),
+        threshold_chart=_threshold_chart(metrics, folder),
+        timings=_timings(states),
+        skipped=skipped + [{**entry, "step": STEP} for entry in unreadable],
+        config_text=to_yaml(config),
+        versions=_versions(),
+    )
+    path = folder / "index.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    write_json(
+        folder / "step.json",
+        {
+            "step": STEP,
+            "config": {"report": asdict(config.report)},
+            "done": True,
+            "seconds": time.perf_counter() - start,
+            "items": len(rows),
+            "skipped": unreadable,
+        },
+    )
+    return path
+
+
+def _render(**values: Any) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=_percent, duration=_duration)
+    source = (files("wsss_fast") / "report_assets" / "page.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(**values)
+
+
+def spread(n: int, count: int) -> list[int]:
+    """``count`` indices spread evenly over range(n), the same ones every time.
+
+    >>> spread(10, 4), spread(2, 12)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    if count >= n:
+        return list(range(n))
+    return [int(i) for i in np.linspace(0, n - 1, count).round()]
+
+
+def _rows(config: Config, images: ImageSet) -> tuple[list[Row], list[dict[str, str]]]:
+    rows: list[Row] = []
+    unreadable: list[dict[str, str]] = []
+    chosen = spread(len(images), config.report.images)
+    for index in tqdm(chosen, desc=STEP, unit="image", leave=False, delay=1):
+        try:
+            rows.append(picture_row(config, images, index))
+        except DataError as error:
+            if config.data.strict:
+                raise
+            entry = {"name": images.name(index), "file": error.file, "reason": error.reason}
+            unreadable.append(entry)
+    return rows, unreadable
+
+
+def _remove_old_pictures(folder: Path) -> None:
+    """An earlier report may have shown other images."""
+    for column in COLUMNS:
+        for path in folder.glob(f"*.{column}.png"):
+            path.unlink()
+    for path in folder.glob("chart-*.png"):
+        path.unlink()
+
+
+def _for_page(row: Row, columns: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "classes": row.classes,
+        "cells": [
+            {
+                "title": title,
+                "uri": data_uri(row.pictures[key]) if key in row.pictures else None,
+                "alt": row.descriptions.get(key, ""),
+                "size": row.pictures[key].shape[1::-1] if key in row.pictures else None,
+            }
+            for key, title in columns.items()
+        ],
+    }
+
+
+def _column_notes(columns: dict[str, str]) -> list[str]:
+    notes = []
+    for step in dict.fromkeys(_COLUMN_STEPS.values()):
+        lacking = [COLUMNS[key] for key, s in _COLUMN_STEPS.items() if s == step and key not in columns]
+        if lacking:
+            notes.append(
+                f"Left out: {', '.join(lacking)}; wsss-fast {step} has made nothing for these images."
+            )
+    if "truth" not in columns:
+        notes.append("Left out: truth; these images have no true masks.")
+    return notes
+
+
+def _legend(images: ImageSet, rows: list[Row]) -> list[dict[str, str]]:
+    """Colours of the classes that the rows show, or of all if they are few."""
+    few = 12
+    shown = {k for row in rows for k in row.classes}
+    labels = [k for k in range(1, 1 + len(images.classes)) if len(images.classes) <= few or k in shown]
+    entries = [{"name": images.classes[k - 1], "colour": colour_of(k)} for k in labels]
+    return [*entries, {"name": "unconfident or ignored", "colour": colour_of(IGNORE)}]
+
+
+def _stage_rows(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if metrics is None:
+        return []
+    splits = metrics["splits"].values()
+    rows = []
+    for stage in STAGES:
+        values = [result["stages"].get(stage.key) for result in splits]
+        if any(values):
+            rows.append({"title": stage.title, "values": [v and v["mean_iou"] for v in values]})
+    return rows
+
+
+def _class_tables(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Per-class IoU, one table a split, validation first."""
+    if metrics is None:
+        return []
+    tables = []
+    for split in sorted(metrics["splits"], key=lambda s: s != "val"):
+        stages = list(metrics["splits"][split]["stages"].values())
+        tables.append(
+            {
+                "split": split,
+                "titles": [stage["title"] for stage in stages],
+                "rows": [
+                    {"id": k, "name": name, "values": [stage["iou"][k] for stage in stages]}
+                    for k, name in enumerate(metrics["classes"])
+                ],
+                "mean": [stage["mean_iou"] for stage in stages],
+                "accuracy": [stage["pixel_accuracy"] for stage in stages],
+            }
+        )
+    return tables
+
+
+def _training(root: Path, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {"step": step, "charts": training_charts(step, history, folder)}
+        for step in STEPS
+        if (history := _read_history(root / step / "history.csv"))
+    ]
+
+
+def _read_history(path: Path) -> dict[str, list[float]] | None:
+    """The numeric columns of a history.csv; None if there is none yet."""
+    if not path.exists():
+        return None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        columns = {key: [float(line[key]) for line in lines] for key in (lines[0] if lines else {})}
+    except (ValueError, TypeError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(path, f"expected columns of numbers, got: {error}") from error
+    if columns and "epoch" not in columns:
+        raise DataError(path, f"expected a column 'epoch', got {sorted(columns)}")
+    return columns or None
+
+
+def _threshold_chart(metrics: dict[str, Any] | None, folder: Path) -> Chart | None:
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    best: dict[str, float] = {}
+    for split, result in (metrics or {"splits": {}})["splits"].items():
+        sweep = result["thresholds"]
+        if sweep:
+            series[split] = (
+                sweep["values"],
+                [float("nan") if v is None else 100 * v for v in sweep["mean_iou"]],
+            )
+            best[split] = sweep["best"]
+    if not series:
+        return None
+    return line_chart(
+        "mean IoU (%) of the CAMs", "background threshold", series, folder / "chart-thresholds.png", best
+    )
+
+
+def _timings(states: dict[str, Any]) -> list[Timing]:
+    longest = max(state["seconds"] for state in states.values()) or 1.0
+    return [
+        Timing(step, state["seconds"], state["items"], state["done"], state["seconds"] / longest)
+        for step, state in states.items()
+    ]
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [(key, str(value)) for key, value in build_info().items()]
+    for package in _PACKAGES:
+        try:
+            found.append((package, metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _percent(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{100 * value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(4.25), _duration(125), _duration(7384)
+    ('4.2 s', '2 min 05 s', '2 h 03 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
