@@ -113,7 +113,7 @@ def test_the_callers_random_state_is_left_alone(good: Folder) -> None:
     # The DataLoader itself draws one number for its workers.
     torch.manual_seed(5)
     for item in range(4):
-        loader._loader.dataset[item, 7]
+        loader._items[item, 7]
     assert torch.equal(torch.rand(3), expected)
 
 

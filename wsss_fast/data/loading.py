@@ -199,16 +199,23 @@ class TrainingLoader:
         self._skip = skip
         self._told: set[str] = set()
         self._draws = _Draws(len(images), batch_size)
-        self._loader: DataLoader[Any] = DataLoader(
-            TrainingSet(images, transform, mask=mask, strict=strict),
-            batch_size=batch_size,
+        self._items = TrainingSet(images, transform, mask=mask, strict=strict)
+        self._workers = workers
+        self._pin_memory = pin_memory
+        self._batch_size = batch_size
+        self._loader = self._open()
+
+    def _open(self) -> DataLoader[Any]:
+        return DataLoader(
+            self._items,
+            batch_size=self._batch_size,
             sampler=self._draws,
-            num_workers=workers,
+            num_workers=self._workers,
             collate_fn=collate,
-            pin_memory=pin_memory,
+            pin_memory=self._pin_memory,
             worker_init_fn=_start_worker,
             # Workers that stay know which images are bad, and a new epoch starts at once.
-            persistent_workers=workers > 0,
+            persistent_workers=self._workers > 0,
         )
 
     def __len__(self) -> int:
@@ -217,14 +224,22 @@ class TrainingLoader:
     def epoch(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """The batches of one epoch, in an order drawn from ``generator`` (by default torch's own)."""
         self._draws.shuffle(generator)
+        fatal: _Fatal
         for batch in self._loader:
-            _raise_if_fatal(batch)
+            if isinstance(batch, _Fatal):
+                fatal = batch
+                break
             for skipped in batch.skipped:
                 if skipped.name not in self._told:
                     self._told.add(skipped.name)
                     if self._skip is not None:
                         self._skip(*skipped)
             yield batch
+        else:
+            return
+        # Let the workers go before raising: held by the traceback, they would end much later, and slowly.
+        self._loader = self._open()
+        raise DataError(*fatal)
 
 
 class Loaded(NamedTuple):
@@ -282,13 +297,18 @@ def read_images(
         collate_fn=_as_it_is,
         worker_init_fn=_start_worker,
     )
+    failure: Skipped
     for item in loader:
         if isinstance(item, Loaded):
             yield item
         elif strict:
-            raise DataError(item.file, item.reason)
+            failure = item
+            break
         elif skip is not None:
             skip(*item)
+    else:
+        return
+    raise DataError(failure.file, failure.reason)  # here, where the loop has let the workers go
 
 
 def _as_it_is(item: Any) -> Any:
@@ -297,8 +317,3 @@ def _as_it_is(item: Any) -> Any:
 
 def _start_worker(_: int) -> None:
     cv2.setNumThreads(0)  # the workers themselves are the parallelism
-
-
-def _raise_if_fatal(batch: Batch | _Fatal) -> None:
-    if isinstance(batch, _Fatal):
-        raise DataError(batch.file, batch.reason)
