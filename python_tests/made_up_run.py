@@ -123,4 +123,5 @@ def made_up_config(output: Path, **changes: object) -> Config:
     """The config of such a run: no set of images but the one above, few thresholds."""
     config = Config(output=str(output))
     config.evaluate = dataclasses.replace(config.evaluate, thresholds=[0.1, 0.3, 0.6])
+    config.predict = dataclasses.replace(config.predict, splits=["train", "val"])
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from made_up_run import CLASSES, SIZE, MadeUpImages, made_up_config, make_up_run
 from PIL import Image
 
 from wsss_fast import report as module
+from wsss_fast._report_charts import training_charts
 from wsss_fast._report_pictures import COLUMNS, boundaries, heat, overlay
 from wsss_fast.config import Config, ReportConfig
 from wsss_fast.files import DataError, voc_palette, write_json, write_npz
@@ -222,6 +223,19 @@ def test_an_image_without_classes(tmp_path: Path) -> None:
     )
     page = Page(report(config).read_text())
     assert "val_0: CAM of no class" in [image["alt"] for image in page.images]
+
+
+def test_training_charts_group_what_belongs_together(tmp_path: Path) -> None:
+    epochs = [1.0, 2.0]
+    names = ("loss", "positive", "val_map", "val_loss", "lr_head")
+    charts = training_charts("train-irnet", {"epoch": epochs, **{n: epochs for n in names}}, tmp_path)
+    assert [chart.title for chart in charts] == [
+        "train-irnet: loss",
+        "train-irnet: val map",
+        "train-irnet: lr head",
+    ]
+    assert "loss from 1 at epoch 1 to 2 at 2; positive from 1" in charts[0].description
+    assert "val loss" in charts[0].description
 
 
 def test_a_broken_history_is_named(tmp_path: Path) -> None:

@@ -94,18 +94,18 @@ def line_chart(
 
 
 def training_charts(step: str, columns: Mapping[str, Sequence[float]], folder: Path) -> list[Chart]:
-    """Charts of a history: losses together, fractions together, anything else on its own axis."""
+    """Charts of a history: the loss and its parts together, what is measured on validation images together.
+
+    A learning rate has a chart of its own.
+    """
     epochs = columns["epoch"]
     groups: dict[str, list[str]] = {}
     for name, values in columns.items():
         if name == "epoch" or not any(math.isfinite(v) for v in values):
             continue
-        if "loss" in name:
-            groups.setdefault("loss", []).append(name)
-        elif not name.startswith("lr") and all(0 <= v <= 1 for v in values if math.isfinite(v)):
-            groups.setdefault("scores", []).append(name)
-        else:
-            groups.setdefault(name, []).append(name)
+        measure = name.startswith("val_") and "loss" not in name
+        group = name if name.startswith("lr") else "validation" if measure else "loss"
+        groups.setdefault(group, []).append(name)
     charts = []
     for group, names in groups.items():
         what = names[0] if len(names) == 1 else group

@@ -142,6 +142,17 @@ def test_without_augmentation(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("crf")
+def test_a_split_that_was_not_to_be_predicted(tmp_path: Path) -> None:
+    config = made_up_config(tmp_path)
+    config.predict = dataclasses.replace(config.predict, splits=["val"])
+    make_up_run(config)
+    splits = evaluate(config)["splits"]
+    assert list(splits["train"]["stages"]) == ["cam", "cam_crf", "random_walk"]
+    assert splits["train"]["notes"] == []
+    assert list(splits["val"]["stages"])[3:] == ["segmenter", "segmenter_tta"]
+
+
+@pytest.mark.usefixtures("crf")
 def test_an_image_without_output_is_noted(tmp_path: Path) -> None:
     config = made_up_config(tmp_path)
     make_up_run(config)

@@ -53,7 +53,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     - *CAM + CRF*: that labelling refined by the CRF of ``crf``;
     - *random walk*: the pseudo-masks; *segmenter*, *segmenter + TTA*: the predictions.
 
-    Images without a true mask are left out and counted. A stage that was not run is left out with a note.
+    Images without a true mask are left out and counted. A stage that was not run is left out with a note,
+    predictions of a split that is not among ``predict.splits`` without one.
     The masks of the first two stages go to ``evaluate/<split>/{cam,cam-crf}/<name>.png``; those of the CRF
     are kept for the next call while they are newer than their CAMs and of the same settings. A table is
     printed.
@@ -190,7 +191,7 @@ class _SplitEvaluation:
         self.config = config
         self.split = split
         self.images = images
-        self.stages = stages
+        self.stages = [s for s in stages if s.step != "predict" or split in config.predict.splits]
         self.skipped = skipped
         self.n_classes = 1 + len(images.classes)
         self.root = Path(config.output)
