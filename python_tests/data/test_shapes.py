@@ -11,11 +11,19 @@ import pytest
 import torch
 
 from wsss_fast.config import DataConfig, ShapesConfig
-from wsss_fast.data import open_images
+from wsss_fast.data import open_images, shapes
 from wsss_fast.data.loading import TrainingLoader, read_images
 from wsss_fast.data.shapes import KINDS, VISIBLE, Shapes
 from wsss_fast.data.transforms import inference_transform
 from wsss_fast.files import DataError
+
+
+@pytest.fixture(autouse=True)
+def memory(monkeypatch: pytest.MonkeyPatch) -> shapes._Memory:
+    """Nothing is remembered, here and in forked workers: an image asked for again is made again."""
+    memory = shapes._Memory(0)
+    monkeypatch.setattr(shapes, "_memory", memory)
+    return memory
 
 
 def digest(config: ShapesConfig, index: int) -> str:
@@ -83,6 +91,26 @@ def test_seeds_splits_and_indices_give_different_images() -> None:
             assert np.abs(images[one].astype(int) - images[other]).mean() > 5
     # The number of images does not change them.
     np.testing.assert_array_equal(Shapes(ShapesConfig(train=2), "train").image(1), images[1])
+
+
+def test_images_are_remembered_within_the_budget(memory: shapes._Memory) -> None:
+    images = Shapes(ShapesConfig(size=32), "train")
+    expected = [images.image(i) for i in range(4)]
+    assert not memory.kept
+    memory.left = 2 * expected[0].nbytes + 5
+    for _ in range(2):
+        for i in range(4):
+            image = images.image(i)
+            np.testing.assert_array_equal(image, expected[i])
+            image[:] = 0  # must not reach what is kept
+    assert len(memory.kept) == 2
+    assert memory.left == 5
+    # What is kept for one configuration is not given to another.
+    memory.left = 2**20
+    others = [ShapesConfig(size=32, seed=1), ShapesConfig(size=32, classes=3), ShapesConfig(size=40)]
+    for other in [*(Shapes(config, "train") for config in others), Shapes(ShapesConfig(size=32), "val")]:
+        assert not np.array_equal(other.image(0), expected[0])
+    assert images.mask(0).shape == (32, 32)
 
 
 def test_can_be_sent_to_a_process() -> None:
