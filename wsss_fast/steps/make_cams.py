@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -72,7 +74,7 @@ def multiscale_cams(
             cams.append(grad_cams(model, view.flip(-1) if mirror else view, present))
             flipped.append(mirror)
     strided_size = (-(-height // config.stride), -(-width // config.stride))
-    strided, full = wsss_fast.fuse_cams(
+    fused = wsss_fast.fuse_cams(
         cams,
         [strided_size, (height, width)],
         flipped=flipped,
@@ -80,4 +82,5 @@ def multiscale_cams(
         relu=config.relu,
         normalize="class",
     )
+    strided, full = cast("list[list[Tensor]]", fused)  # one list a size, since classes are named
     return strided, full
