@@ -60,7 +60,7 @@ _memory = _Memory(256 * 2**20)
 
 
 class Shapes(ImageSet):
-    """The generated data set; see the module for what is in it. Takes 5 to 10 ms an image of 128 pixels."""
+    """The generated data set; see the module for what is in it. About 10 ms an image of 128 pixels."""
 
     def __init__(self, config: ShapesConfig, split: Split, *, classes: Sequence[str] = ()) -> None:
         self.config = config
