@@ -225,6 +225,23 @@ def test_an_image_without_classes(tmp_path: Path) -> None:
     assert "val_0: CAM of no class" in [image["alt"] for image in page.images]
 
 
+def test_heat_maps_of_a_row_show_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MadeUpImages, "labels", lambda self, index: np.array([True, True, False]))
+    config = complete(tmp_path)
+    root = tmp_path / "run"
+    maps = np.stack([np.full((3, 4), 0.9), np.full((3, 4), 0.4)]).astype(np.float16)
+    both = np.array([1, 2], np.int16)
+    write_npz(root / "make-cams" / "val" / "val_0.npz", classes=both, strided=maps[::-1], full=maps[::-1])
+    # By the walk the first class is the stronger one, by the CAMs the second.
+    path = root / "make-pseudo-masks" / "val" / "val_0.npz"
+    write_npz(path, classes=both, walk=maps, boundary=maps[0])
+    page = Page(report(config).read_text())
+    descriptions = [image["alt"] for image in page.images]
+    assert "val_0: CAM of dog" in descriptions
+    assert "val_0: random walk of dog" in descriptions
+    assert "cat, dog · heat maps: dog" in page.texts
+
+
 def test_training_charts_group_what_belongs_together(tmp_path: Path) -> None:
     epochs = [1.0, 2.0]
     names = ("loss", "positive", "val_map", "val_loss", "lr_head")

@@ -39,6 +39,8 @@ class Row:
     name: str
     classes: list[int]
     """Ids of the classes that the image's labels name."""
+    heat: int | None = None
+    """The class that the heat maps show: the strongest by the CAMs."""
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
     """By column: uint8 [H,W,3] RGB. A column without an output of its step is not there."""
     descriptions: dict[str, str] = field(default_factory=dict)
@@ -61,8 +63,8 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
     path = root / "make-cams" / "val" / f"{name}.npz"
     if path.exists():
         arrays = read_npz(path, "classes", "full")
-        activation, what = _strongest(arrays["full"], arrays["classes"], names)
-        add("cam", heat(image, activation), f"CAM of {what}")
+        activation, row.heat = _strongest(arrays["full"], arrays["classes"])
+        add("cam", heat(image, activation), f"CAM of {names[row.heat] if row.heat else 'no class'}")
     path = root / "make-ir-labels" / "val" / f"{name}.png"
     if path.exists():
         mask = read_mask(path)
@@ -75,8 +77,8 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
             boundaries(arrays["boundary"], image.shape[:2]),
             "boundary map, dark where classes meet",
         )
-        activation, what = _strongest(arrays["walk"], arrays["classes"], names)
-        add("walk", heat(image, activation), f"random walk of {what}")
+        activation, row.heat = _strongest(arrays["walk"], arrays["classes"], row.heat)
+        add("walk", heat(image, activation), f"random walk of {names[row.heat] if row.heat else 'no class'}")
     path = root / "make-pseudo-masks" / "val" / f"{name}.png"
     if path.exists():
         mask = read_mask(path)
@@ -138,12 +140,15 @@ def colour_of(label: int) -> str:
     return "#" + "".join(f"{channel:02x}" for channel in voc_palette()[label])
 
 
-def _strongest(maps: np.ndarray, classes: np.ndarray, names: list[str]) -> tuple[np.ndarray, str]:
-    """The map with the most activation and its class; of no maps at all, an empty one."""
+def _strongest(
+    maps: np.ndarray, classes: np.ndarray, wanted: int | None = None
+) -> tuple[np.ndarray, int | None]:
+    """The map of the wanted class, else that with the most activation, and its class; an empty map of none."""
     if len(classes) == 0:
-        return np.zeros((1, 1), np.float32), "no class"
-    index = int(maps.astype(np.float32).sum(axis=(1, 2)).argmax())
-    return maps[index], names[int(classes[index])]
+        return np.zeros((1, 1), np.float32), None
+    ids = [int(k) for k in classes]
+    index = ids.index(wanted) if wanted in ids else int(maps.astype(np.float32).sum(axis=(1, 2)).argmax())
+    return maps[index], ids[index]
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

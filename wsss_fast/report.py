@@ -173,6 +173,7 @@ def _for_page(row: Row, columns: dict[str, str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "classes": row.classes,
+        "heat": row.heat if len(row.classes) > 1 else None,
         "cells": [
             {
                 "title": title,
