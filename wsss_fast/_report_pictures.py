@@ -143,7 +143,7 @@ def colour_of(label: int) -> str:
 def _strongest(
     maps: np.ndarray, classes: np.ndarray, wanted: int | None = None
 ) -> tuple[np.ndarray, int | None]:
-    """The map of the wanted class, else that with the most activation, and its class; an empty map of none."""
+    """The map of the wanted class, else that with the most activation; and its class."""
     if len(classes) == 0:
         return np.zeros((1, 1), np.float32), None
     ids = [int(k) for k in classes]
