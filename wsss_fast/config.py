@@ -117,10 +117,13 @@ class TrainingConfig:
     """What every training has."""
 
     epochs: int = 10
+    """How often the training images are gone through."""
     batch_size: int = 16
+    """Images of one step of the optimizer."""
     image_size: int = 128
     """Training crops are squares of this many pixels."""
     weight_decay: float = 1e-4
+    """Of every trained parameter."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum 0.9, or AdamW."""
     warmup: float = 0.05
@@ -178,14 +181,17 @@ class CrfConfig:
     """The dense CRF."""
 
     iterations: int = 10
+    """Mean-field updates."""
     gaussian_sxy: float = 3.0
     """Standard deviation of the smoothness kernel, in pixels."""
     gaussian_compat: float = 3.0
+    """Weight of the smoothness kernel."""
     bilateral_sxy: float = 50.0
     """Standard deviation of the appearance kernel in space, in pixels."""
     bilateral_srgb: float = 5.0
     """Standard deviation of the appearance kernel in colour, in grey values of 0 to 255."""
     bilateral_compat: float = 10.0
+    """Weight of the appearance kernel."""
     gt_prob: float = 0.7
     """How sure the labels are that go into the CRF."""
 
@@ -216,10 +222,9 @@ class IrLabelsConfig:
 
 @dataclass
 class IrnetConfig(TrainingConfig):
-    """Step 2: IRNet, class boundaries and displacements."""
+    """Step 2: IRNet, class boundaries and displacements. Its backbone stays frozen."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """Stays frozen."""
     lr_boundary: float = 0.1
     """Peak learning rate of the boundary branch."""
     lr_displacement: float = 1.0
@@ -244,8 +249,11 @@ class PseudoMasksConfig:
     """Step 2: the random walk and the threshold."""
 
     radius: int = 5
+    """The walk steps to cells closer than this."""
     beta: float = 10.0
+    """Exponent of the affinities: larger keeps the walk more strictly inside boundaries."""
     exp_times: int = 8
+    """The walk takes 2 to this power steps."""
     threshold: float = 0.25
     """Constant activation of the background, of the image's maximum."""
 
@@ -334,6 +342,7 @@ class Config:
     output: str = "runs/default"
     """Everything a run writes goes under this folder."""
     seed: int = 0
+    """Fixes first weights, the order of images and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: a GPU if torch sees one."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

@@ -175,7 +175,7 @@ def test_a_weight_file_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_pickle_with_code_in_it_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(nn.Linear(2, 2), path)  # a whole module: loading it would run code
-    with pytest.raises(WeightsError, match="backbone.weights"):
+    with pytest.raises(WeightsError, match=r"backbone\.weights"):
         classification_backbone(BackboneConfig(name="test_resnet", weights=str(path)))
 
 

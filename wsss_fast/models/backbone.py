@@ -11,12 +11,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from wsss_fast.config import BackboneConfig
+from wsss_fast.config import BackboneConfig, ConfigError
 
 _PACKAGE_MODEL = "tf_efficientnet_lite0"
 
 
-class WeightsError(ValueError):
+class WeightsError(ConfigError):
     """Weights that are missing, of another network, or not the file that the config names."""
 
 
@@ -30,7 +30,7 @@ def feature_backbone(config: BackboneConfig) -> nn.Module:
     model = _create(config, features_only=True)
     levels = len(cast(Any, model).feature_info.channels())
     if levels != 5:
-        raise ValueError(
+        raise ConfigError(
             f"backbone.name: expected a network of 5 feature levels, got {config.name!r} ({levels})"
         )
     return model
@@ -40,13 +40,13 @@ def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[floa
     """Mean and standard deviation, for RGB in [0, 1], of the images this backbone was pretrained on."""
     pretrained = timm.get_pretrained_cfg(config.name)
     if pretrained is None:
-        raise ValueError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
+        raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
     return tuple(pretrained.mean), tuple(pretrained.std)
 
 
 def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     if not timm.is_model(config.name):
-        raise ValueError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
+        raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
     state: dict[str, Tensor] | None = None
     if config.weights == "none":
         source: dict[str, Any] = {"pretrained": False}

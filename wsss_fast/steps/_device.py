@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from lightning_fabric import Fabric
 
-from wsss_fast.config import Config
+from wsss_fast.config import Config, ConfigError
 
 
 def make_fabric(config: Config) -> Fabric:
     """The engine that places models and data and does mixed precision."""
     accelerator = "cuda" if config.device == "cuda" or _wants_gpu(config) else "cpu"
     if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
+        raise ConfigError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
     return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
 
 

@@ -17,6 +17,7 @@ from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
 from wsss_fast.steps._device import seed_epoch
 from wsss_fast.steps._progress import progress
+from wsss_fast.steps._step import StepError
 
 # What a loss function returns: the number to minimise, and numbers worth a column in history.csv.
 LossParts = tuple[Tensor, dict[str, Tensor]]
@@ -65,14 +66,14 @@ def fit(
                 for key, part in {"loss": value, **parts}.items():
                     sums[key] = sums.get(key, 0.0) + float(part.detach())
                 if not math.isfinite(sums["loss"]):
-                    raise FloatingPointError(
+                    raise StepError(
                         f"{folder.name}: the loss became {sums['loss']} in epoch {epoch + 1}; "
                         "try a lower learning rate"
                     )
                 bar.update()
                 bar.set_postfix(loss=f"{sums['loss'] / seen:.3f}")
         if not seen:
-            raise ValueError(f"{folder.name}: expected training images, got none that can be read")
+            raise StepError(f"{folder.name}: expected training images, got none that can be read")
         row = {"epoch": epoch + 1.0, **{key: value / seen for key, value in sums.items()}}
         if after_epoch is not None:
             bare.eval()
