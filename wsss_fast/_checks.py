@@ -84,7 +84,7 @@ def size(name: str, value: Tensor, expected: tuple[int, ...], why: str) -> None:
         raise ValueError(wrong(name, f"[{shape}] ({why})", value))
 
 
-def cast_for_autocast(value: Any) -> Any:
+def autocast(value: Any) -> Any:
     """``value`` in float32 if it is a half-precision tensor and autocast is on for its device."""
     if (
         isinstance(value, Tensor)
@@ -98,9 +98,9 @@ def cast_for_autocast(value: Any) -> Any:
 
 def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     if not isinstance(value, str):
-        raise TypeError(wrong(name, f"one of {sorted(allowed)}", value))
+        raise TypeError(wrong(name, f"one of {sorted(allowed)}", describe(value)))
     if value not in allowed:
-        raise ValueError(wrong(name, f"one of {sorted(allowed)}", value))
+        raise ValueError(wrong(name, f"one of {sorted(allowed)}", describe(value)))
     return value
 
 
@@ -108,7 +108,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """``value`` as an int in [low, high]; booleans and floats are refused."""
     bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(wrong(name, bounds, value))
+        raise TypeError(wrong(name, bounds, describe(value)))
     number = int(value.__index__())
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))
@@ -123,7 +123,7 @@ def number(
     if below is not None:
         bounds += f" and < {below:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(wrong(name, bounds, value))
+        raise TypeError(wrong(name, bounds, describe(value)))
     result = float(value)
     good = result > low if exclusive else result >= low
     if not (good and result < (float("inf") if below is None else below)):
@@ -134,7 +134,7 @@ def number(
 def pair(name: str, value: Any, expected: str = "(H, W), two integers >= 1") -> tuple[int, int]:
     """``value`` as two integers of at least 1."""
     if not isinstance(value, (tuple, list, torch.Size)):
-        raise TypeError(wrong(name, expected, value))
+        raise TypeError(wrong(name, expected, describe(value)))
     if len(value) != 2:
         raise ValueError(wrong(name, expected, f"{len(value)} values"))
     return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)

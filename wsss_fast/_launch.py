@@ -163,10 +163,10 @@ def path_offsets(radius: int) -> Tensor:
     return torch.tensor(_C.path_offsets(radius), dtype=torch.int64).reshape(-1, 2)
 
 
-def path_affinity(boundary: Tensor, radius: int, paths: int) -> Tensor:
+def path_affinity(boundary: Tensor, radius: int, paths: int, name: str) -> Tensor:
     """``boundary`` [N,1,h,w] -> affinity [N,paths,h-(radius-1),w-2(radius-1)]."""
     boundary = boundary.contiguous()
-    _check_boundary("boundary", boundary)
+    _check_boundary(name, boundary)
     n, _, h, w = boundary.shape
     affinity = boundary.new_empty((n, paths, h - (radius - 1), w - 2 * (radius - 1)))
     run = {

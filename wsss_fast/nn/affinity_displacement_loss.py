@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_fast import _checks, _launch
-from wsss_fast.ops.path_affinity import path_affinity, path_offsets
+from wsss_fast.ops.path_affinity import path_offsets
 
 _BACKGROUND = 0
 _UNCONFIDENT = 255
@@ -228,7 +228,9 @@ class AffinityDisplacementLoss(nn.Module):
         self, boundary_logits: Tensor, displacement: Tensor, labels: Tensor
     ) -> AffinityDisplacementLosses:
         boundary_logits, displacement = self._checked(boundary_logits, displacement, labels)
-        affinity = path_affinity(boundary_logits.sigmoid(), self.radius)
+        affinity = torch.ops.wsss_fast.path_affinity(
+            boundary_logits.sigmoid(), self.radius, "sigmoid(boundary_logits)"
+        )
         sums, counts = torch.ops.wsss_fast.affinity_displacement_sums(
             affinity, displacement, labels, self.radius
         )
@@ -249,8 +251,8 @@ class AffinityDisplacementLoss(nn.Module):
     def _checked(
         self, boundary_logits: Tensor, displacement: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        boundary_logits = _checks.cast_for_autocast(boundary_logits)
-        displacement = _checks.cast_for_autocast(displacement)
+        boundary_logits = _checks.autocast(boundary_logits)
+        displacement = _checks.autocast(displacement)
         _checks.tensor("boundary_logits", boundary_logits, "[N,1,h,w]", (4,))
         _checks.tensor("displacement", displacement, "[N,2,h,w]", (4,))
         _checks.tensor("labels", labels, "[N,h,w]", (3,), _LABEL_DTYPES)

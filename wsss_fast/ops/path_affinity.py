@@ -13,7 +13,10 @@ from wsss_fast import _checks, _launch
 # The tables grow with the cube of the radius; at 64 a pixel has 6,424 neighbours already.
 _LARGEST_RADIUS = 64
 
-torch.library.define("wsss_fast::path_affinity", "(Tensor boundary, int radius) -> Tensor")
+# `name` is how an error calls the boundary.
+torch.library.define(
+    "wsss_fast::path_affinity", "(Tensor boundary, int radius, str name='boundary') -> Tensor"
+)
 torch.library.define(
     "wsss_fast::path_affinity_backward", "(Tensor grad_affinity, Tensor boundary, int radius) -> Tensor"
 )
@@ -31,12 +34,12 @@ def _paths(radius: int) -> int:
 
 
 @torch.library.impl("wsss_fast::path_affinity", "CPU")
-def _path_affinity_cpu(boundary: Tensor, radius: int) -> Tensor:
-    return _launch.path_affinity(boundary, radius, _paths(radius))
+def _path_affinity_cpu(boundary: Tensor, radius: int, name: str = "boundary") -> Tensor:
+    return _launch.path_affinity(boundary, radius, _paths(radius), name)
 
 
 @torch.library.register_fake("wsss_fast::path_affinity")
-def _path_affinity_fake(boundary: Tensor, radius: int) -> Tensor:
+def _path_affinity_fake(boundary: Tensor, radius: int, name: str = "boundary") -> Tensor:
     n, _, h, w = boundary.shape
     return boundary.new_empty((n, _paths(radius), h - (radius - 1), w - 2 * (radius - 1)))
 
@@ -51,14 +54,15 @@ def _path_affinity_backward_fake(grad_affinity: Tensor, boundary: Tensor, radius
     return boundary.new_empty(boundary.shape)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-    boundary, ctx.radius = inputs
+def _setup_context(ctx: Any, inputs: tuple[Tensor, int, str], output: Tensor) -> None:
+    boundary, ctx.radius, _ = inputs
     ctx.save_for_backward(boundary)
 
 
-def _backward(ctx: Any, grad_affinity: Tensor) -> tuple[Tensor, None]:
+def _backward(ctx: Any, grad_affinity: Tensor) -> tuple[Tensor, None, None]:
     (boundary,) = ctx.saved_tensors
-    return torch.ops.wsss_fast.path_affinity_backward(grad_affinity, boundary, ctx.radius), None
+    grad_boundary = torch.ops.wsss_fast.path_affinity_backward(grad_affinity, boundary, ctx.radius)
+    return grad_boundary, None, None
 
 
 def _no_second_backward(ctx: Any, *grads: Tensor) -> None:
@@ -126,7 +130,7 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
     >>> path_affinity(boundary, 2)[0, 0].unique(dim=0)  # with the right-hand neighbour
     tensor([[1.0000, 0.2500, 0.2500]])
     """
-    boundary = _checks.cast_for_autocast(boundary)
+    boundary = _checks.autocast(boundary)
     _checks.tensor("boundary", boundary, "[N,1,h,w] or [1,h,w]", (3, 4))
     radius = _checks.integer("radius", radius, 2, _LARGEST_RADIUS)
     batch = boundary if boundary.dim() == 4 else boundary.unsqueeze(0)

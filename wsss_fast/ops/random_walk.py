@@ -63,8 +63,8 @@ def _random_walk_list_fake(
 
 def _pair(cam_name: str, cam: Any, boundary_name: str, boundary: Any) -> tuple[Tensor, Tensor]:
     """``cam`` and ``boundary`` checked, as [N,K,h,w] and [N,1,h,w]."""
-    cam = _checks.cast_for_autocast(cam)
-    boundary = _checks.cast_for_autocast(boundary)
+    cam = _checks.autocast(cam)
+    boundary = _checks.autocast(boundary)
     _checks.tensor(cam_name, cam, "[N,K,h,w] or [K,h,w]", (3, 4))
     _checks.tensor(boundary_name, boundary, "[N,1,h,w] or [1,h,w]", (3, 4))
     _checks.same_dtype(boundary_name, boundary, cam_name, cam)

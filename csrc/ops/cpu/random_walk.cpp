@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <limits>
 #include <mutex>
 #include <thread>
@@ -18,7 +19,7 @@ namespace {
 template <typename T>
 constexpr std::int64_t kLanes = 32 / sizeof(T);
 
-// Accumulators of a block of this many maps still fit the 16 registers of the baseline x86-64.
+// As many maps are taken at once, so that every weight is loaded once for them.
 constexpr std::int64_t kMapsAtOnce = 4;
 
 constexpr std::int64_t kBuildRows = 4;
@@ -117,28 +118,17 @@ void raise(T* values, std::int64_t count, double beta) {
     }
 }
 
-// What build_row needs for one row.
-template <typename T>
-struct BuildScratch {
-    std::vector<T> line;         // weights of one neighbour
-    std::vector<double> degree;  // see step_blocks for why in double
-
-    explicit BuildScratch(std::int64_t padded_width)
-        : line(static_cast<std::size_t>(padded_width)),
-          degree(static_cast<std::size_t>(padded_width)) {}
-};
-
 // Weights and inverse degrees of one row of pixels. A neighbour in the lower half-plane is the end
 // of a path that starts here; one in the upper half-plane is the start of a path that ends here.
 template <typename T>
 void build_row(const Paths& paths, const Layout<T>& layout, double beta, const T* boundary,
-               std::int64_t y, BuildScratch<T>& scratch, const Buffers<T>& buffers) {
+               std::int64_t y, std::vector<T>& scratch, const Buffers<T>& buffers) {
     constexpr std::int64_t lanes = kLanes<T>;
     const std::int64_t padded = layout.blocks * lanes;
     const std::int64_t half = layout.neighbours / 2;
-    T* const line = scratch.line.data();
-    double* const degree = scratch.degree.data();
-    std::fill(degree, degree + padded, 0.0);
+    T* const line = scratch.data();  // the weights of one neighbour
+    T* const degree = buffers.inverse_degree + y * padded;
+    std::fill(degree, degree + padded, T(0));
     T* const weights = buffers.weights + y * padded * layout.neighbours;
     for (std::int64_t q = 0; q < layout.neighbours; ++q) {
         const bool ends_here = q >= half;
@@ -155,15 +145,14 @@ void build_row(const Paths& paths, const Layout<T>& layout, double beta, const T
             for (std::int64_t i = 0; i < end - begin; ++i) out[i] = T(1) - out[i];
             raise(out, end - begin, beta);
         }
-        for (std::int64_t x = 0; x < padded; ++x) degree[x] += static_cast<double>(line[x]);
+        for (std::int64_t x = 0; x < padded; ++x) degree[x] += line[x];
         for (std::int64_t block = 0; block < layout.blocks; ++block) {
             std::copy_n(line + block * lanes, lanes,
                         weights + (block * layout.neighbours + q) * lanes);
         }
     }
-    T* const inverse_degree = buffers.inverse_degree + y * padded;
     for (std::int64_t x = 0; x < padded; ++x) {
-        inverse_degree[x] = x < layout.width ? static_cast<T>(1.0 / (degree[x] + 1.0)) : T(0);
+        degree[x] = x < layout.width ? T(1) / (degree[x] + T(1)) : T(0);
     }
 }
 
@@ -176,45 +165,65 @@ struct Step {
     T coefficient;
 };
 
+// Pixels side by side in one 16-byte register, which every x86-64 and arm64 has. Arrays of them
+// stay in registers, which gcc does not manage with arrays of numbers.
+template <typename T>
+struct Pack {
+    typedef T type __attribute__((vector_size(16)));
+    static constexpr int size = 16 / sizeof(T);
+};
+
+template <typename T>
+typename Pack<T>::type load(const T* from) {
+    typename Pack<T>::type pack;
+    std::memcpy(&pack, from, sizeof(pack));
+    return pack;
+}
+
+template <typename T>
+void store(T* to, const typename Pack<T>::type& pack) {
+    std::memcpy(to, &pack, sizeof(pack));
+}
+
 // One step for kBlocks blocks of kMaps maps, from the addresses of the first block.
 //
 // A walk is many steps, and a rounding error that leans one way in every step grows with them.
-// Hence a pixel itself (weight 1) comes after its neighbours, whose weights are often a millionth
-// of that and would be rounded away one by one, and the degrees were summed in double.
+// Hence the form current + sum of weight * (neighbour - current) / degree: its errors are relative
+// to the differences, weights of a millionth count beside the weight 1 of the pixel itself, and a
+// constant stays what it is to the bit.
 template <typename T, int kMaps, int kBlocks>
 void step_blocks(const Layout<T>& layout, const std::int64_t* shifts, const Step<T>& step,
-                 const T* __restrict weights, const T* __restrict inverse_degree,
-                 const T* __restrict current, T* __restrict previous, T* __restrict sum) {
-    constexpr int lanes = static_cast<int>(kLanes<T>);
-    T total[kMaps][kBlocks][lanes];
+                 const T* weights, const T* inverse_degree, const T* current, T* previous, T* sum) {
+    using Lane = typename Pack<T>::type;
+    constexpr int size = Pack<T>::size;
+    constexpr int packs = static_cast<int>(kLanes<T>) / size;
+    constexpr int width = kBlocks * packs;
+    const std::int64_t block_weights = layout.neighbours * kLanes<T>;
+    Lane own[kMaps][width];
+    Lane flow[kMaps][width];
     for (int m = 0; m < kMaps; ++m) {
-        for (int b = 0; b < kBlocks; ++b) {
-            for (int l = 0; l < lanes; ++l) {
-                total[m][b][l] = T(0);
-            }
+        for (int i = 0; i < width; ++i) {
+            own[m][i] = load(current + m * layout.plane + i * size);
+            flow[m][i] = Lane{};
         }
     }
-    const std::int64_t block_weights = layout.neighbours * lanes;
     for (std::int64_t q = 0; q < layout.neighbours; ++q) {
-        const T* const at = current + shifts[q];
-        for (int b = 0; b < kBlocks; ++b) {
-            const T* const weight = weights + b * block_weights + q * lanes;
+        const T* const neighbour = current + shifts[q];
+        for (int i = 0; i < width; ++i) {
+            const Lane weight =
+                load(weights + i / packs * block_weights + q * kLanes<T> + i % packs * size);
             for (int m = 0; m < kMaps; ++m) {
-                for (int l = 0; l < lanes; ++l) {
-                    total[m][b][l] += weight[l] * at[m * layout.plane + b * lanes + l];
-                }
+                flow[m][i] += weight * (load(neighbour + m * layout.plane + i * size) - own[m][i]);
             }
         }
     }
     for (int m = 0; m < kMaps; ++m) {
-        for (int b = 0; b < kBlocks; ++b) {
-            for (int l = 0; l < lanes; ++l) {
-                const std::int64_t i = m * layout.plane + b * lanes + l;
-                const T moved = (total[m][b][l] + current[i]) * inverse_degree[b * lanes + l];
-                const T next = step.scale * moved - step.keep * previous[i];
-                previous[i] = next;
-                sum[i] += step.coefficient * next;
-            }
+        for (int i = 0; i < width; ++i) {
+            const std::int64_t at = m * layout.plane + i * size;
+            const Lane moved = own[m][i] + flow[m][i] * load(inverse_degree + i * size);
+            const Lane next = step.scale * moved - step.keep * load(previous + at);
+            store(previous + at, next);
+            store(sum + at, load(sum + at) + step.coefficient * next);
         }
     }
 }
@@ -286,7 +295,7 @@ class Walk {
     void build() {
         parallel_for(
             execution_, layout_.height, kBuildRows, [&](std::int64_t begin, std::int64_t end) {
-                BuildScratch<T> scratch(layout_.blocks * kLanes<T>);
+                std::vector<T> scratch(static_cast<std::size_t>(layout_.blocks * kLanes<T>));
                 for (std::int64_t y = begin; y < end; ++y) {
                     build_row(paths_, layout_, params_.beta, boundary_, y, scratch, buffers_);
                 }
