@@ -31,11 +31,11 @@ def scene(seed: int) -> Tensor:
     """A picture with what decides the size of a photograph's lattice: a 1/f spectrum, and grain."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)[None, :]
-    falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / WIDTH) ** 1.3
+    falloff = 1 / np.maximum(np.hypot(fy, fx), 1 / WIDTH) ** 1.6
     shared = rng.normal(size=(HEIGHT, WIDTH))
     channels = []
     for _ in range(3):
-        noise = 0.85 * shared + 0.5 * rng.normal(size=(HEIGHT, WIDTH))
+        noise = 0.85 * shared + 0.4 * rng.normal(size=(HEIGHT, WIDTH))
         smooth = np.fft.irfft2(np.fft.rfft2(noise) * falloff, s=(HEIGHT, WIDTH))
         channels.append(125 + 55 * smooth / smooth.std() + rng.normal(size=(HEIGHT, WIDTH)) * 4)
     return torch.from_numpy(np.stack(channels).clip(0, 255).round().astype(np.uint8))
