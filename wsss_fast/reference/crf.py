@@ -94,7 +94,7 @@ class PermutohedralLattice:
         if self.points == 0:
             return values.clone()
         channels = values.shape[0]
-        splat = (values.T.unsqueeze(1) * self.weight.unsqueeze(2)).reshape(-1, channels)
+        splat = (values.T.unsqueeze(1) * self.weight.unsqueeze(2)).flatten(0, 1)
         at = values.new_zeros(self.vertices, channels).index_add(0, self.corner.reshape(-1), splat)
         for before, after in zip(self.before, self.after, strict=True):
             padded = torch.cat([at, at.new_zeros(1, channels)])

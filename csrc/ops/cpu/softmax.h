@@ -26,10 +26,11 @@ inline float exp_not_positive(float x) {
     const float e_r = 1.0f + (r + r * r * q);
     std::uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof bits);
-    bits <<= 23;
+    // All bits off below -87, without a branch around the arithmetic: that would keep it scalar.
+    bits = (bits << 23) & (0u - static_cast<std::uint32_t>(x >= -87.0f));
     float power;
     std::memcpy(&power, &bits, sizeof power);
-    return x < -87.0f ? 0.0f : e_r * power;
+    return e_r * power;
 }
 
 inline double exp_not_positive(double x) { return std::exp(x); }
@@ -44,7 +45,12 @@ bool softmax_row(T* __restrict__ x, int width) {
     T lane[kLanes];
     for (int l = 0; l < kLanes; ++l) lane[l] = x[l];
     for (int c = kLanes; c < n; c += kLanes) {
-        for (int l = 0; l < kLanes; ++l) lane[l] = x[c + l] > lane[l] ? x[c + l] : lane[l];
+        for (int l = 0; l < kLanes; ++l) {
+            // Both values are loaded first: a choice between loads would become a branch.
+            const T value = x[c + l];
+            const T best = lane[l];
+            lane[l] = value > best ? value : best;
+        }
     }
     T most = lane[0];
     for (int l = 1; l < kLanes; ++l) most = lane[l] > most ? lane[l] : most;
