@@ -4,10 +4,13 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -40,18 +43,43 @@ bool python_signalled() {
     return PyErr_CheckSignals() != 0;
 }
 
-// Runs op(execution) without the GIL; Ctrl-C and other signals end it with their exception.
+// Python runs signal handlers in its main thread only.
+bool in_main_thread() {
+    const py::object main = py::module_::import("threading").attr("main_thread")();
+    return main.attr("ident").cast<unsigned long>() == PyThread_get_thread_ident();
+}
+
+// Takes the GIL back. When the interpreter is shutting down under a daemon thread, Python (up
+// to 3.13) ends that thread here by unwinding its stack, through frames that would then touch
+// Python objects and abort the process; later versions let the thread sleep until the process is
+// gone, and so do we.
+void restore_thread(PyThreadState* state) {
+    try {
+        PyEval_RestoreThread(state);
+    } catch (...) {
+        for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+}
+
+// Runs op(execution) without the GIL; Ctrl-C and other signals end it with their exception. Only
+// the main thread polls for them: in the others it would be in vain, and taking the GIL is what a
+// thread must not do below a running op while the interpreter shuts down.
 template <typename Op>
 void call(int threads, Op&& op) {
     Cancel cancel(&python_signalled);
-    const Execution execution{threads, &cancel};
+    const Execution execution{threads, in_main_thread() ? &cancel : nullptr};
+    std::exception_ptr error;
+    PyThreadState* const state = PyEval_SaveThread();
     try {
-        py::gil_scoped_release release;
         op(execution);
     } catch (const Cancelled&) {
+    } catch (...) {
+        error = std::current_exception();
     }
+    restore_thread(state);
     // The signal may have come after the last piece of work was handed out.
     if (cancel.requested()) throw py::error_already_set();
+    if (error) std::rethrow_exception(error);
 }
 
 py::dict build_info() {

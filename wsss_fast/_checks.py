@@ -132,12 +132,13 @@ def number(
 
 
 def pair(name: str, value: Any, expected: str = "(H, W), two integers >= 1") -> tuple[int, int]:
-    """``value`` as two integers of at least 1."""
+    """``value`` as two integers from 1 to 2^31 - 1, the longest axis that the core takes."""
     if not isinstance(value, (tuple, list, torch.Size)):
         raise TypeError(wrong(name, expected, describe(value)))
     if len(value) != 2:
         raise ValueError(wrong(name, expected, f"{len(value)} values"))
-    return integer(f"{name}[0]", value[0], 1), integer(f"{name}[1]", value[1], 1)
+    first, second = (integer(f"{name}[{i}]", item, 1, 2**31 - 1) for i, item in enumerate(value))
+    return first, second
 
 
 def label_dtype(classes: int) -> torch.dtype:

@@ -6,7 +6,9 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #if !defined(_WIN32)
 #include <pthread.h>
@@ -33,11 +35,11 @@ struct Job {
         if (!stop.exchange(true)) error = std::move(e);
     }
 
-    // Takes ranges until there are none. The caller's thread also polls for cancellation.
-    void work(bool is_caller) {
+    // Takes ranges until there are none.
+    void work() {
         try {
             while (!stop.load(std::memory_order_relaxed)) {
-                if (cancel && (is_caller ? cancel->poll() : cancel->requested())) throw Cancelled{};
+                if (cancel && cancel->poll()) throw Cancelled{};
                 const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
                 if (begin >= count) return;
                 run(body, begin, std::min(begin + grain, count));
@@ -53,16 +55,14 @@ struct Job {
 class Pool {
   public:
     void run(Job& job) {
+        const int wanted = job.seats;
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            while (static_cast<int>(threads_) < job.seats) {
-                std::thread([this] { serve(); }).detach();
-                ++threads_;
-            }
+            grow(wanted);
             jobs_.push_back(&job);
         }
-        wake_.notify_all();
-        job.work(true);
+        for (int i = 0; i < wanted; ++i) wake_.notify_one();
+        job.work();
         std::unique_lock<std::mutex> lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
         while (job.helpers > 0) {
@@ -77,6 +77,17 @@ class Pool {
     }
 
   private:
+    void grow(int wanted) {
+        try {
+            while (threads_ < wanted) {
+                std::thread([this] { serve(); }).detach();
+                ++threads_;
+            }
+        } catch (const std::system_error&) {
+            // The system refuses more threads: those there are, and the caller, do the work.
+        }
+    }
+
     void serve() {
         std::unique_lock<std::mutex> lock(mutex_);
         for (;;) {
@@ -94,7 +105,7 @@ class Pool {
             --job->seats;
             ++job->helpers;
             lock.unlock();
-            job->work(false);
+            job->work();
             lock.lock();
             if (--job->helpers == 0) left_.notify_all();
         }
@@ -109,21 +120,20 @@ class Pool {
 
 std::atomic<Pool*> the_pool{nullptr};
 
+#if !defined(_WIN32)
+// A forked child has none of the parent's threads, and its copy of the mutex may be locked for
+// ever: it starts over with a pool of its own. Registered as the library is loaded, before there is
+// a pool that a fork in another thread could copy.
+[[maybe_unused]] const int at_fork =
+    pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
+#endif
+
 Pool& pool() {
     Pool* current = the_pool.load(std::memory_order_acquire);
     if (current) return *current;
     // Never deleted: sleeping threads refer to it until the process ends.
     auto* fresh = new Pool;
-    if (the_pool.compare_exchange_strong(current, fresh)) {
-#if !defined(_WIN32)
-        // A forked child has none of the parent's threads, and its copy of the mutex may be locked
-        // for ever: it starts over with a pool of its own.
-        static const int registered = pthread_atfork(
-            nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
-        static_cast<void>(registered);
-#endif
-        return *fresh;
-    }
+    if (the_pool.compare_exchange_strong(current, fresh)) return *fresh;
     delete fresh;
     return *current;
 }
@@ -133,14 +143,14 @@ Pool& pool() {
 void parallel_for(const Execution& execution, std::int64_t count, std::int64_t grain, void* body,
                   ChunkFn run) {
     if (count <= 0) return;
-    grain = std::max<std::int64_t>(grain, 1);
+    grain = std::clamp<std::int64_t>(grain, 1, count);
     const std::int64_t ranges = (count - 1) / grain + 1;
     const int helpers = static_cast<int>(std::min<std::int64_t>(execution.threads, ranges)) - 1;
     Job job{run, body, count, grain, execution.cancel, std::max(helpers, 0)};
     if (helpers > 0) {
         pool().run(job);
     } else {
-        job.work(true);
+        job.work();
     }
     if (job.error) std::rethrow_exception(job.error);
 }
