@@ -30,7 +30,7 @@ WALKS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-@pytest.fixture(params=[1, 2], ids=lambda n: f"{n} threads")
+@pytest.fixture(params=[1, 2], ids=lambda n: f"threads{n}")
 def thread_count(request: pytest.FixtureRequest) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "common/paths.h"
@@ -27,15 +30,30 @@ struct Bands {
     }
 };
 
-// Takes what is left of the gradient where `values` holds the maximum, and adds it to `grad`.
+template <typename T>
+using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+
+// value where the mask is all ones, 0 where it is all zeros; whatever value is, NaN and infinities
+// too.
+template <typename T>
+T masked(T value, Bits<T> mask) {
+    Bits<T> bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    bits &= mask;
+    std::memcpy(&value, &bits, sizeof(bits));
+    return value;
+}
+
+// Takes what is left of the gradient where `values` holds the maximum, and adds it to `grad`. With
+// masks, as a choice would become a branch and keep the loop from being vectorised.
 template <typename T>
 void hand_out(const T* __restrict values, const T* __restrict maximum, T* __restrict left,
               T* __restrict grad, std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i) {
-        const bool here = values[i] == maximum[i];
+        const Bits<T> here = values[i] == maximum[i] ? ~Bits<T>{0} : Bits<T>{0};
         const T rest = left[i];
-        grad[i] += here ? rest : T(0);
-        left[i] = here ? T(0) : rest;
+        grad[i] += masked(rest, here);
+        left[i] = masked(rest, static_cast<Bits<T>>(~here));
     }
 }
 
