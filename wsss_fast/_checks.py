@@ -96,6 +96,11 @@ def autocast(value: Any) -> Any:
     return value
 
 
+def autocast_list(values: Any) -> Any:
+    """:func:`autocast` for each item of a list or tuple; anything else as it is, for the checks."""
+    return [autocast(value) for value in values] if isinstance(values, (list, tuple)) else values
+
+
 def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(wrong(name, f"one of {sorted(allowed)}", describe(value)))
@@ -146,17 +151,6 @@ def label_dtype(classes: int) -> torch.dtype:
     if classes <= 256:
         return torch.uint8
     return torch.int16 if classes <= 32768 else torch.int32
-
-
-def autocast(value: Any) -> Any:
-    """``value`` as float32 where autocast made it float16 or bfloat16; anything else as it is."""
-    if (
-        isinstance(value, Tensor)
-        and value.dtype in (torch.float16, torch.bfloat16)
-        and torch.is_autocast_enabled(value.device.type)
-    ):
-        return value.float()
-    return value
 
 
 def tensors(

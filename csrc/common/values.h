@@ -1,9 +1,35 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <optional>
 
 namespace wsss_fast {
+
+// The first value, in the order of the inputs, that an op refused.
+struct BadValue {
+    std::int64_t input;   // which of the op's inputs
+    std::int64_t offset;  // flat index into it
+    double value;
+};
+
+// The answer of an op that reads its values critically: nothing when all was well.
+using FiniteResult = std::optional<BadValue>;
+
+// False for NaN, infinities and what is larger than `limit`.
+template <typename T>
+inline bool within(T value, T limit) {
+    return std::abs(value) <= limit;
+}
+
+// Whether values[0..count) are all within the limit; without branches, so that it vectorises.
+template <typename T>
+bool all_within(const T* values, std::int64_t count, T limit) {
+    int bad = 0;
+    for (std::int64_t i = 0; i < count; ++i) bad |= within(values[i], limit) ? 0 : 1;
+    return bad == 0;
+}
 
 // The index of the first value that is not in [low, high], NaN included, or -1 if there is none.
 // With the largest finite numbers as bounds it finds NaN and infinities.

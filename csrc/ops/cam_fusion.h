@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/finite.h"
 #include "common/parallel.h"
+#include "common/values.h"
 
 namespace wsss_fast {
 

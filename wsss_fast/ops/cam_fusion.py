@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
-from wsss_fast.ops._autocast import widened_list
 
 Size = tuple[int, int]
 
@@ -141,7 +140,7 @@ def fuse_cams(
     >>> strided.shape, full.shape
     (torch.Size([2, 94, 125]), torch.Size([2, 375, 500]))
     """
-    checked = _checks.tensors("cams", widened_list(cams), "[N,K,h,w] or [K,h,w]", (3, 4))
+    checked = _checks.tensors("cams", _checks.autocast_list(cams), "[N,K,h,w] or [K,h,w]", (3, 4))
     _checks.without_grad("cams", checked, "fuse_cams")
     _checks.choice("relu", relu, _RELU)
     _checks.choice("normalize", normalize, _NORMALIZE)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
-from wsss_fast.ops._autocast import widened_list
 
 _ACTIVATION = ("softmax", "sigmoid", "none")
 _OUTPUT = ("mean", "labels")
@@ -70,7 +69,7 @@ def tta_merge(
     >>> wsss_fast.tta_merge(logits, (250, 200), flipped=[False, True] * 2, output="labels").dtype
     torch.uint8
     """
-    checked = _checks.tensors("logits", widened_list(logits), "[N,C,h,w] or [C,h,w]", (3, 4))
+    checked = _checks.tensors("logits", _checks.autocast_list(logits), "[N,C,h,w] or [C,h,w]", (3, 4))
     _checks.without_grad("logits", checked, "tta_merge")
     if checked[0].shape[-3] < 1:
         raise ValueError(_checks.wrong("logits[0]", "at least one class in [N,C,h,w]", checked[0]))

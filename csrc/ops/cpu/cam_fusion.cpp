@@ -123,7 +123,7 @@ FiniteResult find_bad(const CamFusionParams<T>& params, T limit) {
         const std::int64_t pixels = input.height * input.width;
         for (std::int64_t map : params.maps) {
             const T* values = input.data + map * pixels;
-            const std::int64_t at = first_outside(values, pixels, limit);
+            const std::int64_t at = first_outside(values, pixels, -limit, limit);
             if (at >= 0) {
                 return BadValue{static_cast<std::int64_t>(i), map * pixels + at,
                                 static_cast<double>(values[at])};

@@ -225,7 +225,7 @@ FiniteResult find_bad(const TtaParams<T>& params, T limit) {
     for (std::size_t i = 0; i < params.inputs.size(); ++i) {
         const TtaInput<T>& input = params.inputs[i];
         const std::int64_t count = params.images * params.classes * input.height * input.width;
-        const std::int64_t at = first_outside(input.data, count, limit);
+        const std::int64_t at = first_outside(input.data, count, -limit, limit);
         if (at >= 0) {
             return BadValue{static_cast<std::int64_t>(i), at, static_cast<double>(input.data[at])};
         }
