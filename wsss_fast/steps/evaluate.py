@@ -305,7 +305,7 @@ class _SplitEvaluation:
         return read_cams(self._cam_path(index))
 
     def _progress(self, indices: Any, what: str) -> Any:
-        return tqdm(indices, desc=f"{STEP} {self.split}, {what}", unit="image", leave=False, delay=1)
+        return tqdm(indices, desc=f"{STEP} {self.split}, {what}", unit="image", leave=False, delay=1, disable=None)
 
     def _notes(self, confusion: dict[str, ConfusionMatrix]) -> list[str]:
         notes = []
