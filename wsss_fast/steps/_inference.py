@@ -16,8 +16,8 @@ from wsss_fast.data.loading import Loaded, read_images
 from wsss_fast.steps._progress import progress
 from wsss_fast.steps._step import Step
 
-# Pixels of one batch. Enough to keep a few cores busy; a larger batch only leaves the caches (a network at twice
-# the scale took three times as long an image with four times as many).
+# Pixels of one batch. Enough to keep a few cores busy; a larger batch only leaves the caches (a network at
+# twice the scale took three times as long an image with four times as many).
 _BATCH_PIXELS = 2**17
 
 

@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.files import DataError, read_json, read_mask, write_json, write_mask
 from wsss_fast.metrics import ConfusionMatrix, ThresholdSweep
 from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams, to_class_ids
+from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._step import StepError, relevant_config
 
 STEP = "evaluate"
@@ -305,7 +305,7 @@ class _SplitEvaluation:
         return read_cams(self._cam_path(index))
 
     def _progress(self, indices: Any, what: str) -> Any:
-        return tqdm(indices, desc=f"{STEP} {self.split}, {what}", unit="image", leave=False, delay=1, disable=None)
+        return progress_over(indices, f"{STEP} {self.split}, {what}")
 
     def _notes(self, confusion: dict[str, ConfusionMatrix]) -> list[str]:
         notes = []

@@ -16,6 +16,7 @@ from wsss_fast.steps._device import make_fabric
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
+from wsss_fast.steps._weights import first_weights
 
 STEP = "train-irnet"
 
@@ -45,7 +46,7 @@ def train_irnet(config: Config) -> None:
             strict=config.data.strict,
             skip=this.skip,
         )
-        model = IRNet(training.backbone)
+        model = IRNet(training.backbone, first_weights(config, training.backbone))
         criterion = AffinityDisplacementLoss(training.radius)
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:

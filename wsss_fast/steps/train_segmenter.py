@@ -18,6 +18,7 @@ from wsss_fast.steps._device import make_fabric
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
+from wsss_fast.steps._weights import first_weights
 
 STEP = "train-segmenter"
 
@@ -47,7 +48,9 @@ def train_segmenter(config: Config) -> None:
             strict=config.data.strict,
             skip=this.skip,
         )
-        model = segmenter(training.backbone, 1 + len(images.classes))
+        model = segmenter(
+            training.backbone, 1 + len(images.classes), first_weights(config, training.backbone)
+        )
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
