@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,10 +17,13 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
-from wsss_fast.files import read_json, read_mask, read_npz, write_mask
+from wsss_fast.files import load_tensors, read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.models.irnet import IRNet
+from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
 from wsss_fast.steps._step import SECTIONS, StepError, step
+from wsss_fast.steps._weights import first_weights
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
 from wsss_fast.steps.make_pseudo_masks import pseudo_mask, walked
@@ -310,3 +314,14 @@ def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
     train_segmenter(config)
     skipped = read_json(tmp_path / "train-segmenter/step.json")["skipped"]
     assert [entry["name"] for entry in skipped] == [name]
+
+
+def test_the_segmenter_may_start_from_the_classifier_of_the_run(finished_run: Config) -> None:
+    backbone = replace(finished_run.segmenter.backbone, weights="classifier")
+    state = first_weights(finished_run, backbone)
+    trained, _ = load_tensors(Path(finished_run.output) / "train-classifier/weights.safetensors")
+    started = segmenter(backbone, 3, state).get_submodule("encoder.model")
+    for model in (started, IRNet(backbone, state).backbone):
+        for key, value in model.state_dict().items():
+            torch.testing.assert_close(value, trained[f"backbone.{key}"], rtol=0, atol=0)
+    assert first_weights(finished_run, finished_run.segmenter.backbone) is None
