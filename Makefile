@@ -37,9 +37,9 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml
 demo: $(VENV)/.demo
 	$(BIN)/wsss-fast demo
 
-# `pytest`, not `python -m pytest`: the installed package is tested, not the tree.
+# From python_tests/, so that the installed package is tested and not the tree, in subprocesses too.
 test: $(VENV)/.test
-	$(BIN)/pytest python_tests
+	cd python_tests && $(abspath $(BIN))/pytest -c ../pyproject.toml .
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -55,6 +55,10 @@ class DataError(ValueError):
         return type(self), (self.file, self.reason)
 
 
+class NoMasksError(DataError):
+    """A data set without any true mask: it can be trained on, not evaluated."""
+
+
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix; it replaces ``path`` when the block ends well.

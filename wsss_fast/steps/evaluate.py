@@ -13,7 +13,7 @@ import torch
 
 from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import DataError, read_json, read_mask, write_json, write_mask
+from wsss_fast.files import DataError, NoMasksError, read_json, read_mask, write_json, write_mask
 from wsss_fast.metrics import ConfusionMatrix, ThresholdSweep
 from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams, to_class_ids
 from wsss_fast.steps._progress import progress_over
@@ -97,7 +97,7 @@ def evaluate(config: Config) -> dict[str, Any]:
             metrics["splits"][split] = result
     if not metrics["splits"]:
         reason = f"; the first of {len(skipped)} unreadable: {skipped[0]['reason']}" if skipped else ""
-        raise DataError(
+        raise NoMasksError(
             config.data.root or config.data.reader,
             f"expected true masks to evaluate with, got none in either split{reason}",
         )
