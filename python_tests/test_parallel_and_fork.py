@@ -36,7 +36,7 @@ def run_script(body: str, timeout: float = 120) -> subprocess.CompletedProcess[s
     """Run in a fresh interpreter that can import this file; a hang is a failure."""
     prelude = "from test_parallel_and_fork import inputs, results\n"
     here = os.path.dirname(__file__)
-    path = os.pathsep.join([here, os.path.dirname(here), *sys.path])
+    path = os.pathsep.join([here, *sys.path])  # the tree is on it only if it is on ours
     try:
         return subprocess.run(
             [sys.executable, "-c", prelude + body],

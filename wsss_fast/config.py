@@ -134,12 +134,15 @@ class TrainingConfig:
     """Fraction of all steps in which the learning rate rises linearly from zero."""
     poly_power: float = 0.9
     """After the warm-up: lr = peak * (1 - progress) ** poly_power."""
+    ema: float = 0.0
+    """Keep a running average of the weights with this decay a step, and let it be the result; 0: do not."""
 
     def _check_training(self, prefix: str) -> None:
         _check_at_least(prefix, self, 1, "epochs", "batch_size")
         _check_at_least(prefix, self, 32, "image_size")
         _check_at_least(prefix, self, 0, "weight_decay", "poly_power")
         _check_fraction(prefix, self, "warmup")
+        _check(0 <= self.ema < 1, f"{prefix}.ema", "a number in [0, 1)", self.ema)
 
 
 @dataclass

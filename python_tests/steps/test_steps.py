@@ -126,10 +126,14 @@ def test_an_interrupted_step_makes_only_what_is_missing(finished_run: Config, tm
     assert after["seconds"] > state["seconds"]
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    finished_run: Config, make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
 ) -> None:
     config = make_config()
+    config.classifier.ema = ema
+    whole = replace(config, output=str(tmp_path / "whole"))
+    train_classifier(whole)
     import wsss_fast.steps._training as training
 
     save = training._save_checkpoint
@@ -141,14 +145,25 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     monkeypatch.setattr(training, "_save_checkpoint", save_and_stop)
     with pytest.raises(KeyboardInterrupt):
         train_classifier(config)
-    state = read_json(Path(config.output) / "train-classifier/step.json")
-    assert state["done"] is False
+    folder = Path(config.output) / "train-classifier"
+    assert read_json(folder / "step.json")["done"] is False
     monkeypatch.setattr(training, "_save_checkpoint", save)
     train_classifier(config)
-    interrupted = Path(config.output) / "train-classifier"
-    whole = Path(finished_run.output) / "train-classifier"
-    assert (interrupted / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    assert (interrupted / "history.csv").read_text() == (whole / "history.csv").read_text()
+    for name in ("weights.safetensors", "history.csv"):
+        expected = (Path(whole.output) / "train-classifier" / name).read_bytes()
+        assert (folder / name).read_bytes() == expected
+
+
+def test_an_average_of_the_weights_is_not_the_last_weights(
+    finished_run: Config, make_config: Callable[..., Config]
+) -> None:
+    config = make_config()
+    config.classifier.ema = 0.9
+    train_classifier(config)
+    averaged, _ = load_tensors(Path(config.output) / "train-classifier/weights.safetensors")
+    last, _ = load_tensors(Path(finished_run.output) / "train-classifier/weights.safetensors")
+    assert averaged.keys() == last.keys()
+    assert not torch.equal(averaged["head.weight"], last["head.weight"])
 
 
 def test_a_step_names_the_step_it_needs(make_config: Callable[..., Config]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
@@ -45,8 +46,10 @@ def fit(
     optimizer = _optimizer(training, groups)
     checkpoint = folder / "checkpoint.safetensors"
     history: list[dict[str, float]] = []
+    average = _average(training, model)
+    result = model if average is None else average.module
     if checkpoint.exists():
-        history = _resume(checkpoint, model, optimizer)
+        history = _resume(checkpoint, model, optimizer, average)
     bare = model
     model, optimizer = fabric.setup(model, optimizer)
     total = training.epochs * steps_per_epoch
@@ -62,6 +65,8 @@ def fit(
                 value, parts = loss(model, batch)
                 fabric.backward(value)
                 optimizer.step()
+                if average is not None:
+                    average.update_parameters(bare)
                 seen += 1
                 for key, part in {"loss": value, **parts}.items():
                     sums[key] = sums.get(key, 0.0) + float(part.detach())
@@ -76,13 +81,20 @@ def fit(
             raise StepError(f"{folder.name}: expected training images, got none that can be read")
         row = {"epoch": epoch + 1.0, **{key: value / seen for key, value in sums.items()}}
         if after_epoch is not None:
-            bare.eval()
-            row.update(after_epoch(bare))
+            result.eval()
+            row.update(after_epoch(result))
         history.append(row)
         _write_history(folder / "history.csv", history)
-        _save_checkpoint(checkpoint, bare, optimizer, history)
-    save_tensors(folder / "weights.safetensors", bare.state_dict())
+        _save_checkpoint(checkpoint, bare, optimizer, average, history)
+    save_tensors(folder / "weights.safetensors", result.state_dict())
     checkpoint.unlink(missing_ok=True)
+
+
+def _average(training: TrainingConfig, model: nn.Module) -> AveragedModel | None:
+    """The running average of the weights, statistics of batch norms included, if there is to be one."""
+    if training.ema == 0:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True)
 
 
 def _optimizer(training: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -111,7 +123,11 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def _save_checkpoint(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    history: list[dict[str, float]],
 ) -> None:
     """Model and optimizer as plain tensors: a checkpoint is no pickle."""
     tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
@@ -119,15 +135,19 @@ def _save_checkpoint(
         for key, value in state.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    if average is not None:
+        tensors.update({f"average.{key}": value for key, value in average.state_dict().items()})
     save_tensors(path, tensors, {"history": json.dumps(history)})
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: AveragedModel | None
+) -> list[dict[str, float]]:
     """Load what :func:`_save_checkpoint` wrote; returns the history."""
     tensors, metadata = load_tensors(path)
-    model.load_state_dict(
-        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-    )
+    model.load_state_dict(_part(tensors, "model."))
+    if average is not None:
+        average.load_state_dict(_part(tensors, "average."))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
@@ -136,3 +156,7 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> l
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     history: list[dict[str, float]] = json.loads(metadata["history"])
     return history
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
