@@ -26,9 +26,20 @@ def seed_epoch(config: Config, step_name: str, epoch: int) -> torch.Generator:
     Each epoch starts from its own seed, so a run that is taken up again after an epoch goes on exactly as it
     would have.
     """
+    seed = _seed(config, step_name, epoch)
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed + 1)
+
+
+def seed_first_weights(config: Config, step_name: str) -> None:
+    """Seed what a new network draws its first weights from."""
+    torch.manual_seed(_seed(config, step_name, epoch=-1))
+
+
+def _seed(config: Config, step_name: str, epoch: int) -> int:
+    """A seed of its own for every training, epoch and ``config.seed``."""
     seed = sum(ord(c) * 31**i for i, c in enumerate(step_name)) + 1_000_003 * config.seed + 7919 * epoch
-    torch.manual_seed(seed % 2**63)
-    return torch.Generator().manual_seed((seed + 1) % 2**63)
+    return seed % 2**62
 
 
 def _wants_gpu(config: Config) -> bool:

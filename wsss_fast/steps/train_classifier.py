@@ -14,7 +14,7 @@ from wsss_fast.data.loading import Batch, TrainingLoader
 from wsss_fast.data.transforms import classifier_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier
-from wsss_fast.steps._device import make_fabric
+from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
@@ -42,6 +42,7 @@ def train_classifier(config: Config) -> None:
             strict=config.data.strict,
             skip=this.skip,
         )
+        seed_first_weights(config, STEP)
         model = Classifier(training.backbone, len(images.classes), training.dropout)
         normalize = Normalize(mean, std, fabric.device)
 

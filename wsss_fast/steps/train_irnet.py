@@ -12,7 +12,7 @@ from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
 from wsss_fast.nn import AffinityDisplacementLoss
-from wsss_fast.steps._device import make_fabric
+from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
@@ -46,6 +46,7 @@ def train_irnet(config: Config) -> None:
             strict=config.data.strict,
             skip=this.skip,
         )
+        seed_first_weights(config, STEP)
         model = IRNet(training.backbone, first_weights(config, training.backbone))
         criterion = AffinityDisplacementLoss(training.radius)
 

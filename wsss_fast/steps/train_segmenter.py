@@ -14,7 +14,7 @@ from wsss_fast.data.transforms import segmenter_transform
 from wsss_fast.files import IGNORE
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
-from wsss_fast.steps._device import make_fabric
+from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
@@ -48,6 +48,7 @@ def train_segmenter(config: Config) -> None:
             strict=config.data.strict,
             skip=this.skip,
         )
+        seed_first_weights(config, STEP)
         model = segmenter(
             training.backbone, 1 + len(images.classes), first_weights(config, training.backbone)
         )
