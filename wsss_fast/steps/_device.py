@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning_fabric import Fabric
 
+from wsss_fast._info import build_info
 from wsss_fast.config import Config, ConfigError
 
 
@@ -18,6 +19,11 @@ def make_fabric(config: Config) -> Fabric:
 
 def device_of(config: Config) -> torch.device:
     return make_fabric(config).device
+
+
+def ops_device(device: torch.device) -> torch.device:
+    """Where our ops take what a network computed on ``device``: there, if this build has kernels for it."""
+    return device if device.type == "cpu" or build_info()["cuda"] else torch.device("cpu")
 
 
 def seed_epoch(config: Config, step_name: str, epoch: int) -> torch.Generator:

@@ -15,7 +15,7 @@ from wsss_fast.data import open_images
 from wsss_fast.files import write_npz
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier, grad_cams
-from wsss_fast.steps._device import device_of
+from wsss_fast.steps._device import device_of, ops_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import load_weights
@@ -63,6 +63,7 @@ def multiscale_cams(
     ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
     """
     height, width = images.shape[2:]
+    ops = ops_device(images.device)
     cams: list[Tensor] = []
     flipped: list[bool] = []
     for scale in config.scales:
@@ -71,14 +72,14 @@ def multiscale_cams(
         if size != (height, width):
             view = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
         for mirror in (False, True) if config.hflip else (False,):
-            cams.append(grad_cams(model, view.flip(-1) if mirror else view, present))
+            cams.append(grad_cams(model, view.flip(-1) if mirror else view, present).to(ops))
             flipped.append(mirror)
     strided_size = (-(-height // config.stride), -(-width // config.stride))
     fused = wsss_fast.fuse_cams(
         cams,
         [strided_size, (height, width)],
         flipped=flipped,
-        classes=present,
+        classes=present.to(ops),
         relu=config.relu,
         normalize="class",
     )

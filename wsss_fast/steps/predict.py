@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor, nn
+
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
 from wsss_fast.files import write_mask
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.nn import TTA
-from wsss_fast.steps._device import device_of
+from wsss_fast.steps._device import device_of, ops_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import load_weights
@@ -32,10 +35,11 @@ def predict(config: Config) -> None:
         load_weights(model, config, "train-segmenter")
         model.to(device).eval()
         stride = backbone.output_stride
-        predictors = {"single": TTA(model, scales=(1.0,), hflip=False, stride=stride, output="labels")}
+        network = _AnswersOn(model, ops_device(device))
+        predictors = {"single": TTA(network, scales=(1.0,), hflip=False, stride=stride, output="labels")}
         if config.predict.tta:
             predictors["tta"] = TTA(
-                model,
+                network,
                 scales=config.predict.scales,
                 hflip=config.predict.hflip,
                 stride=stride,
@@ -50,3 +54,16 @@ def predict(config: Config) -> None:
                     masks = predictor(normalize(batch.images)).cpu().numpy()
                     for name, mask in zip(batch.names, masks, strict=True):
                         write_mask(folder / f"{name}.png", mask)
+
+
+class _AnswersOn(nn.Module):
+    """A network whose answer is taken to the device that merges it."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.model = model
+        self.device = device
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits.to(self.device)

@@ -12,7 +12,7 @@ from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
 from wsss_fast.nn import AffinityDisplacementLoss
-from wsss_fast.steps._device import make_fabric, seed_first_weights
+from wsss_fast.steps._device import make_fabric, ops_device, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit
@@ -49,12 +49,13 @@ def train_irnet(config: Config) -> None:
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone, first_weights(config, training.backbone))
         criterion = AffinityDisplacementLoss(training.radius)
+        ops = ops_device(fabric.device)
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
             boundary, displacement = network(batch.image.to(fabric.device))
-            labels = to_cells(batch.mask, (boundary.shape[2], boundary.shape[3])).to(fabric.device)
-            result = criterion(boundary.float(), displacement.float(), labels)
+            labels = to_cells(batch.mask, (boundary.shape[2], boundary.shape[3])).to(ops)
+            result = criterion(boundary.float().to(ops), displacement.float().to(ops), labels)
             return result.total, {
                 "positive": result.positive,
                 "negative": result.negative,
