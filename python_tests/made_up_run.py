@@ -10,19 +10,10 @@ import numpy as np
 from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet
 from wsss_fast.files import write_json, write_mask, write_npz
-from wsss_fast.steps._step import relevant_config
+from wsss_fast.steps._step import SECTIONS, relevant_config
 
 CLASSES = ("cat", "dog", "sofa")
 SIZE = (12, 16)
-STEPS = (
-    "train-classifier",
-    "make-cams",
-    "make-ir-labels",
-    "train-irnet",
-    "make-pseudo-masks",
-    "train-segmenter",
-    "predict",
-)
 
 
 class MadeUpImages(ImageSet):
@@ -61,7 +52,7 @@ def half(label: int, columns: int = SIZE[1] // 2) -> np.ndarray:
     return mask
 
 
-def make_up_run(config: Config, steps: tuple[str, ...] = STEPS) -> None:
+def make_up_run(config: Config, steps: tuple[str, ...] = tuple(SECTIONS)) -> None:
     """Write the outputs of the steps.
 
     The object is 8 columns wide. By the CAMs it is 9 wide at thresholds below 0.2, 8 below 0.4, 7 below 0.8;

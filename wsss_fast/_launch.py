@@ -1,7 +1,7 @@
 """The only place that turns tensors into addresses and calls the compiled core.
 
-Every function here takes tensors that the ops have checked, makes them contiguous, allocates outputs and
-workspace through torch, and keeps all of them alive until the core returns.
+Every function here takes tensors that the ops have checked, makes them contiguous, allocates workspace and
+outputs (unless it is given ``out``) through torch, and keeps all of them alive until the core returns.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def crf(
     scales: list[float],
     iterations: int,
     normalization: str,
+    *,
     out: Tensor,
 ) -> None:
     """Mean field into ``out``: probabilities like ``unary`` where its dtype is float, labels elsewhere.
@@ -346,22 +347,13 @@ _LABEL_TYPE = {
 }
 
 
-def tta_merge(
-    logits: list[Tensor],
-    size: tuple[int, int],
-    flipped: Sequence[bool],
-    activation: str,
-    label_dtype: torch.dtype | None,
-) -> Tensor:
-    """The mean ``[N,C,H,W]``, or with ``label_dtype`` its argmax ``[N,H,W]``."""
+def tta_merge(logits: list[Tensor], flipped: Sequence[bool], activation: str, *, out: Tensor) -> None:
+    """Into ``out`` the mean ``[N,C,H,W]`` where its dtype is float, elsewhere its argmax ``[N,H,W]``."""
     images, classes = logits[0].shape[:2]
-    height, width = size
-    if label_dtype is None:
-        result = logits[0].new_empty((images, classes, height, width))
-    else:
-        result = logits[0].new_empty((images, height, width), dtype=label_dtype)
     if images == 0:
-        return result
+        return
+    height, width = out.shape[-2:]
+    mean = out.dtype.is_floating_point
     kept = [z.contiguous() for z in logits]
     bad = (_C.tta_merge_float64 if logits[0].dtype == torch.float64 else _C.tta_merge_float32)(
         inputs=_inputs(kept, flipped),
@@ -370,10 +362,9 @@ def tta_merge(
         height=height,
         width=width,
         activation=_TTA_ACTIVATION[activation],
-        mean=_address(result) if label_dtype is None else 0,
-        labels=0 if label_dtype is None else _address(result),
-        label_type=_LABEL_TYPE[label_dtype or torch.uint8],
+        mean=_address(out) if mean else 0,
+        labels=0 if mean else _address(out),
+        label_type=_C.LabelType.uint8 if mean else _LABEL_TYPE[out.dtype],
         threads=_threads(),
     )
     _refuse("logits", bad, kept, "[n,c,y,x]")
-    return result

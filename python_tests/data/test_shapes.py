@@ -11,18 +11,20 @@ import pytest
 import torch
 
 from wsss_fast.config import DataConfig, ShapesConfig
-from wsss_fast.data import open_images, shapes
+from wsss_fast.data import open_images
 from wsss_fast.data.loading import TrainingLoader, read_images
-from wsss_fast.data.shapes import KINDS, VISIBLE, Shapes
+from wsss_fast.data.shapes import Shapes, reader
+from wsss_fast.data.shapes.kinds import KINDS
+from wsss_fast.data.shapes.reader import VISIBLE
 from wsss_fast.data.transforms import inference_transform
 from wsss_fast.files import DataError
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> shapes._Memory:
+def memory(monkeypatch: pytest.MonkeyPatch) -> reader._Memory:
     """Nothing is remembered, here and in forked workers: an image asked for again is made again."""
-    memory = shapes._Memory(0)
-    monkeypatch.setattr(shapes, "_memory", memory)
+    memory = reader._Memory(0)
+    monkeypatch.setattr(reader, "_memory", memory)
     return memory
 
 
@@ -93,7 +95,7 @@ def test_seeds_splits_and_indices_give_different_images() -> None:
     np.testing.assert_array_equal(Shapes(ShapesConfig(train=2), "train").image(1), images[1])
 
 
-def test_images_are_remembered_within_the_budget(memory: shapes._Memory) -> None:
+def test_images_are_remembered_within_the_budget(memory: reader._Memory) -> None:
     images = Shapes(ShapesConfig(size=32), "train")
     expected = [images.image(i) for i in range(4)]
     assert not memory.kept
@@ -163,7 +165,7 @@ def test_a_class_that_hardly_shows_is_ignored_and_not_labelled(monkeypatch: pyte
     present = np.flatnonzero(shares)
     assert present.size > 1
     smallest, largest = sorted(present, key=lambda k: shares[k])[:: present.size - 1]
-    monkeypatch.setattr("wsss_fast.data.shapes.VISIBLE", (shares[smallest] + shares[largest]) / 2)
+    monkeypatch.setattr("wsss_fast.data.shapes.reader.VISIBLE", (shares[smallest] + shares[largest]) / 2)
     mask, labels = images.mask(0), images.labels(0)
     assert not labels[smallest]
     assert labels[largest]

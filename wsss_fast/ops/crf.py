@@ -27,55 +27,40 @@ torch.library.define("wsss_fast::crf", _SCHEMA, tags=(torch.Tag.pt2_compliant_ta
 torch.library.define("wsss_fast::crf_labels", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 
 
+def _empty_probs(unary: Tensor) -> Tensor:
+    return unary.new_empty(unary.shape)
+
+
 def _empty_labels(unary: Tensor) -> Tensor:
     images, sets, classes, height, width = unary.shape
     return unary.new_empty((images, sets, height, width), dtype=_checks.label_dtype(classes))
 
 
-def _check_compats(compats: list[Tensor]) -> None:
+def _mean_field(
+    image: Tensor, unary: Tensor, features: list[Tensor], compats: list[Tensor], *others: Any, out: Tensor
+) -> Tensor:
+    """``out``, filled: both ops on the CPU are this with an output of their own."""
     for k, compat in enumerate(compats):
         if not bool(compat.isfinite().all()):
             bad = compat[~compat.isfinite()].flatten()[0].item()
             raise ValueError(_checks.wrong(f"compat of kernel {k}", "finite values", bad))
+    _launch.crf(image, unary, features, compats, *others, out=out)
+    return out
 
 
 @torch.library.impl("wsss_fast::crf", "CPU")
-def _crf_cpu(
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    iterations: int,
-    normalization: str,
-) -> Tensor:
-    _check_compats(compats)
-    out = unary.new_empty(unary.shape)
-    _launch.crf(image, unary, features, compats, kinds, scales, iterations, normalization, out)
-    return out
+def _crf_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return _mean_field(image, unary, *others, out=_empty_probs(unary))
 
 
 @torch.library.impl("wsss_fast::crf_labels", "CPU")
-def _crf_labels_cpu(
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    iterations: int,
-    normalization: str,
-) -> Tensor:
-    _check_compats(compats)
-    out = _empty_labels(unary)
-    _launch.crf(image, unary, features, compats, kinds, scales, iterations, normalization, out)
-    return out
+def _crf_labels_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return _mean_field(image, unary, *others, out=_empty_labels(unary))
 
 
 @torch.library.register_fake("wsss_fast::crf")
 def _crf_fake(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
-    return unary.new_empty(unary.shape)
+    return _empty_probs(unary)
 
 
 @torch.library.register_fake("wsss_fast::crf_labels")

@@ -91,19 +91,20 @@ torch.library.define(
 )
 
 
-def _label_dtype(logits: list[Tensor], output: str) -> torch.dtype | None:
-    return _checks.label_dtype(logits[0].shape[1]) if output == "labels" else None
+def _empty(logits: list[Tensor], size: list[int], output: str) -> Tensor:
+    images, classes = logits[0].shape[:2]
+    if output == "labels":
+        return logits[0].new_empty((images, *size), dtype=_checks.label_dtype(classes))
+    return logits[0].new_empty((images, classes, *size))
 
 
 @torch.library.impl("wsss_fast::tta_merge", "CPU")
 def _cpu(logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str) -> Tensor:
-    return _launch.tta_merge(logits, (size[0], size[1]), flipped, activation, _label_dtype(logits, output))
+    out = _empty(logits, size, output)
+    _launch.tta_merge(logits, flipped, activation, out=out)
+    return out
 
 
 @torch.library.register_fake("wsss_fast::tta_merge")
 def _fake(logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str) -> Tensor:
-    images, classes = logits[0].shape[:2]
-    dtype = _label_dtype(logits, output)
-    if dtype is None:
-        return logits[0].new_empty((images, classes, *size))
-    return logits[0].new_empty((images, *size), dtype=dtype)
+    return _empty(logits, size, output)

@@ -12,7 +12,7 @@ from typing import Any
 from wsss_fast.config import Config
 from wsss_fast.files import DataError, read_json, write_json
 
-# Each step with the sections of the config that it reads; it depends on those of all steps above it too.
+# The steps in order, each with the sections of the config that it reads; it depends on those above it too.
 SECTIONS: dict[str, tuple[str, ...]] = {
     "train-classifier": ("seed", "data", "classifier"),
     "make-cams": ("cams",),

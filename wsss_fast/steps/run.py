@@ -8,17 +8,9 @@ from pathlib import Path
 
 from wsss_fast.config import Config
 from wsss_fast.files import NoMasksError
+from wsss_fast.steps._step import SECTIONS
 
-STEPS = (
-    "train-classifier",
-    "make-cams",
-    "make-ir-labels",
-    "train-irnet",
-    "make-pseudo-masks",
-    "train-segmenter",
-    "predict",
-    "evaluate",
-)
+STEPS = (*SECTIONS, "evaluate")
 """The steps by the names of their commands; the report comes after them."""
 
 
