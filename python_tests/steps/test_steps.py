@@ -17,13 +17,10 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
-from wsss_fast.files import load_tensors, read_json, read_mask, read_npz, write_mask
+from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
-from wsss_fast.models.irnet import IRNet
-from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
 from wsss_fast.steps._step import SECTIONS, StepError, step
-from wsss_fast.steps._weights import first_weights
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
 from wsss_fast.steps.make_pseudo_masks import pseudo_mask, walked
@@ -126,12 +123,10 @@ def test_an_interrupted_step_makes_only_what_is_missing(finished_run: Config, tm
     assert after["seconds"] > state["seconds"]
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ema: float
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config()
-    config.classifier.ema = ema
     whole = replace(config, output=str(tmp_path / "whole"))
     train_classifier(whole)
     import wsss_fast.steps._training as training
@@ -152,18 +147,6 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     for name in ("weights.safetensors", "history.csv"):
         expected = (Path(whole.output) / "train-classifier" / name).read_bytes()
         assert (folder / name).read_bytes() == expected
-
-
-def test_an_average_of_the_weights_is_not_the_last_weights(
-    finished_run: Config, make_config: Callable[..., Config]
-) -> None:
-    config = make_config()
-    config.classifier.ema = 0.9
-    train_classifier(config)
-    averaged, _ = load_tensors(Path(config.output) / "train-classifier/weights.safetensors")
-    last, _ = load_tensors(Path(finished_run.output) / "train-classifier/weights.safetensors")
-    assert averaged.keys() == last.keys()
-    assert not torch.equal(averaged["head.weight"], last["head.weight"])
 
 
 def test_a_step_names_the_step_it_needs(make_config: Callable[..., Config]) -> None:
@@ -329,14 +312,3 @@ def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
     train_segmenter(config)
     skipped = read_json(tmp_path / "train-segmenter/step.json")["skipped"]
     assert [entry["name"] for entry in skipped] == [name]
-
-
-def test_the_segmenter_may_start_from_the_classifier_of_the_run(finished_run: Config) -> None:
-    backbone = replace(finished_run.segmenter.backbone, weights="classifier")
-    state = first_weights(finished_run, backbone)
-    trained, _ = load_tensors(Path(finished_run.output) / "train-classifier/weights.safetensors")
-    started = segmenter(backbone, 3, state).get_submodule("encoder.model")
-    for model in (started, IRNet(backbone, state).backbone):
-        for key, value in model.state_dict().items():
-            torch.testing.assert_close(value, trained[f"backbone.{key}"], rtol=0, atol=0)
-    assert first_weights(finished_run, finished_run.segmenter.backbone) is None

@@ -27,12 +27,9 @@ def classification_backbone(config: BackboneConfig) -> nn.Module:
     return _create(config, num_classes=0, global_pool="")
 
 
-def feature_backbone(config: BackboneConfig, state: State | None = None) -> nn.Module:
-    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less.
-
-    ``state``: tensors under timm's names to start from, in place of ``config.weights``.
-    """
-    model = _create(config, state, features_only=True)
+def feature_backbone(config: BackboneConfig) -> nn.Module:
+    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less."""
+    model = _create(config, features_only=True)
     levels = len(cast(Any, model).feature_info.channels())
     if levels != 5:
         raise ConfigError(
@@ -49,11 +46,10 @@ def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[floa
     return tuple(pretrained.mean), tuple(pretrained.std)
 
 
-def _create(config: BackboneConfig, state: State | None = None, **options: Any) -> nn.Module:
+def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     if not timm.is_model(config.name):
         raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
-    if state is None and config.weights not in ("none", "timm"):
-        state = _read_weights(config)
+    state = None if config.weights in ("none", "timm") else _read_weights(config)
     if state is not None:
         source: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     else:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig
-from wsss_fast.models.backbone import State, feature_backbone
+from wsss_fast.models.backbone import feature_backbone
 
 
 class IRNet(nn.Module):
@@ -20,9 +20,9 @@ class IRNet(nn.Module):
     training is taken off: only differences of displacements are trained, so their mean is arbitrary.
     """
 
-    def __init__(self, config: BackboneConfig, state: State | None = None) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        self.backbone = feature_backbone(config, state)
+        self.backbone = feature_backbone(config)
         self.backbone.requires_grad_(False)
         channels = cast(Any, self.backbone).feature_info.channels()
         self.boundary = _BoundaryBranch(channels)

@@ -8,14 +8,13 @@ import segmentation_models_pytorch as smp
 from torch import nn
 
 from wsss_fast.config import BackboneConfig
-from wsss_fast.models.backbone import State, feature_backbone
+from wsss_fast.models.backbone import feature_backbone
 
 
-def segmenter(config: BackboneConfig, classes: int, state: State | None = None) -> nn.Module:
+def segmenter(config: BackboneConfig, classes: int) -> nn.Module:
     """DeepLabv3+ (Chen et al., ECCV 2018): ``[B,3,H,W]`` -> logits ``[B,classes,H,W]``, background included.
 
-    H and W must be multiples of the backbone's output stride. ``state``: tensors for the backbone to start
-    from, in place of ``config.weights``.
+    H and W must be multiples of the backbone's output stride.
     """
     model = smp.DeepLabV3Plus(
         encoder_name=f"tu-{config.name}",
@@ -24,6 +23,6 @@ def segmenter(config: BackboneConfig, classes: int, state: State | None = None) 
         classes=classes,
     )
     # The encoder wraps the same timm network that feature_backbone gives, so weights come one way only.
-    weights = feature_backbone(config, state).state_dict()
+    weights = feature_backbone(config).state_dict()
     cast(Any, model.encoder).model.load_state_dict(weights)
     return cast(nn.Module, model)

@@ -1,18 +1,22 @@
-"""Weights of a trained network in a run folder."""
+"""Trained networks of a run folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
+import torch
 from torch import nn
 
-from wsss_fast.config import CLASSIFIER_WEIGHTS, BackboneConfig, Config
+from wsss_fast.config import Config
 from wsss_fast.files import DataError, load_tensors
-from wsss_fast.models.backbone import State
+from wsss_fast.steps._device import channels_last
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def load_weights(model: nn.Module, config: Config, step_name: str) -> None:
-    """Fill the model with ``<output>/<step>/weights.safetensors``."""
+def trained(model: Network, config: Config, step_name: str, device: torch.device) -> Network:
+    """The model with ``<output>/<step>/weights.safetensors``, on the device and ready for inference."""
     path = Path(config.output) / step_name / "weights.safetensors"
     tensors, _ = load_tensors(path)
     try:
@@ -20,12 +24,4 @@ def load_weights(model: nn.Module, config: Config, step_name: str) -> None:
     except RuntimeError as error:
         expected = f"the weights of this run's {type(model).__name__}"
         raise DataError(path, f"expected {expected}, got: {error}") from error
-
-
-def first_weights(config: Config, backbone: BackboneConfig) -> State | None:
-    """What a backbone starts from if that is this run's classifier; None if ``backbone.weights`` tells."""
-    if backbone.weights != CLASSIFIER_WEIGHTS:
-        return None
-    tensors, _ = load_tensors(Path(config.output) / "train-classifier" / "weights.safetensors")
-    prefix = "backbone."
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return channels_last(model.to(device)).eval()

@@ -18,7 +18,7 @@ from wsss_fast.models.classifier import Classifier, grad_cams
 from wsss_fast.steps._device import device_of, ops_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
-from wsss_fast.steps._weights import load_weights
+from wsss_fast.steps._weights import trained
 
 STEP = "make-cams"
 
@@ -36,9 +36,8 @@ def make_cams(config: Config) -> None:
         device = device_of(config)
         backbone = config.classifier.backbone
         normalize = Normalize(*normalization(backbone), device)
-        model = Classifier(backbone.without_weights(), len(open_images(config.data, "train").classes))
-        load_weights(model, config, "train-classifier")
-        model.to(device).eval()
+        classes = len(open_images(config.data, "train").classes)
+        model = trained(Classifier(backbone.without_weights(), classes), config, "train-classifier", device)
         for role in ("train", "val"):
             images = open_images(config.data, role)
             folder = this.folder / role

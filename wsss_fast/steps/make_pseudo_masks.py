@@ -17,7 +17,7 @@ from wsss_fast.steps._device import device_of
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._maps import local_labels, read_cams, to_class_ids
 from wsss_fast.steps._step import step
-from wsss_fast.steps._weights import load_weights
+from wsss_fast.steps._weights import trained
 
 STEP = "make-pseudo-masks"
 
@@ -28,9 +28,7 @@ def make_pseudo_masks(config: Config) -> None:
         if this.done:
             return
         device = device_of(config)
-        model = IRNet(config.irnet.backbone.without_weights())
-        load_weights(model, config, "train-irnet")
-        model.to(device).eval()
+        model = trained(IRNet(config.irnet.backbone.without_weights()), config, "train-irnet", device)
         normalize = Normalize(*normalization(config.irnet.backbone), device)
         for role in ("train", "val"):
             images = open_images(config.data, role)

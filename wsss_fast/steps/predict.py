@@ -14,7 +14,7 @@ from wsss_fast.nn import TTA
 from wsss_fast.steps._device import device_of, ops_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
-from wsss_fast.steps._weights import load_weights
+from wsss_fast.steps._weights import trained
 
 STEP = "predict"
 
@@ -31,11 +31,9 @@ def predict(config: Config) -> None:
         backbone = config.segmenter.backbone
         normalize = Normalize(*normalization(backbone), device)
         classes = len(open_images(config.data, "train").classes)
-        model = segmenter(backbone.without_weights(), 1 + classes)
-        load_weights(model, config, "train-segmenter")
-        model.to(device).eval()
-        stride = backbone.output_stride
+        model = trained(segmenter(backbone.without_weights(), 1 + classes), config, "train-segmenter", device)
         network = _AnswersOn(model, ops_device(device))
+        stride = backbone.output_stride
         predictors = {"single": TTA(network, scales=(1.0,), hflip=False, stride=stride, output="labels")}
         if config.predict.tta:
             predictors["tta"] = TTA(

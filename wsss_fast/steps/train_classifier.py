@@ -10,14 +10,14 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import Batch, TrainingLoader
+from wsss_fast.data.loading import Batch
 from wsss_fast.data.transforms import classifier_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier
 from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
-from wsss_fast.steps._training import LossParts, fit
+from wsss_fast.steps._training import LossParts, fit, training_loader
 
 STEP = "train-classifier"
 
@@ -32,16 +32,10 @@ def train_classifier(config: Config) -> None:
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         validation = open_images(config.data, "val")
-        batches = TrainingLoader(
-            images,
-            classifier_transform(
-                image_size=training.image_size, min_scale=training.min_scale, mean=mean, std=std
-            ),
-            batch_size=training.batch_size,
-            workers=config.data.workers,
-            strict=config.data.strict,
-            skip=this.skip,
+        transform = classifier_transform(
+            image_size=training.image_size, min_scale=training.min_scale, mean=mean, std=std
         )
+        loader = training_loader(config, training, this, images, transform)
         seed_first_weights(config, STEP)
         model = Classifier(training.backbone, len(images.classes), training.dropout)
         normalize = Normalize(mean, std, fabric.device)
@@ -71,8 +65,7 @@ def train_classifier(config: Config) -> None:
                 {"params": model.backbone.parameters(), "lr": training.lr_backbone},
                 {"params": model.head.parameters(), "lr": training.lr_head},
             ],
-            batches=batches.epoch,
-            steps_per_epoch=len(batches),
+            loader=loader,
             loss=loss,
             folder=this.folder,
             after_epoch=validate,

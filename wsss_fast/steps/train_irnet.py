@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import Batch, TrainingLoader
+from wsss_fast.data.loading import Batch
 from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
@@ -15,8 +15,7 @@ from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.steps._device import make_fabric, ops_device, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
-from wsss_fast.steps._training import LossParts, fit
-from wsss_fast.steps._weights import first_weights
+from wsss_fast.steps._training import LossParts, fit, training_loader
 
 STEP = "train-irnet"
 
@@ -31,23 +30,16 @@ def train_irnet(config: Config) -> None:
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         regions = this.folder.parent / "make-ir-labels" / "train"
-        batches = TrainingLoader(
-            images,
-            irnet_transform(
-                image_size=training.image_size,
-                min_scale=training.min_scale,
-                max_scale=training.max_scale,
-                mean=mean,
-                std=std,
-            ),
-            batch_size=training.batch_size,
-            workers=config.data.workers,
-            mask=MaskFolder(regions),
-            strict=config.data.strict,
-            skip=this.skip,
+        transform = irnet_transform(
+            image_size=training.image_size,
+            min_scale=training.min_scale,
+            max_scale=training.max_scale,
+            mean=mean,
+            std=std,
         )
+        loader = training_loader(config, training, this, images, transform, MaskFolder(regions))
         seed_first_weights(config, STEP)
-        model = IRNet(training.backbone, first_weights(config, training.backbone))
+        model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)
         ops = ops_device(fabric.device)
 
@@ -72,8 +64,7 @@ def train_irnet(config: Config) -> None:
                 {"params": model.boundary.parameters(), "lr": training.lr_boundary},
                 {"params": model.displacement.parameters(), "lr": training.lr_displacement},
             ],
-            batches=batches.epoch,
-            steps_per_epoch=len(batches),
+            loader=loader,
             loss=loss,
             folder=this.folder,
         )

@@ -9,7 +9,7 @@ from torch import nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import Batch, TrainingLoader
+from wsss_fast.data.loading import Batch
 from wsss_fast.data.transforms import segmenter_transform
 from wsss_fast.files import IGNORE
 from wsss_fast.models.backbone import normalization
@@ -17,8 +17,7 @@ from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
-from wsss_fast.steps._training import LossParts, fit
-from wsss_fast.steps._weights import first_weights
+from wsss_fast.steps._training import LossParts, fit, training_loader
 
 STEP = "train-segmenter"
 
@@ -33,25 +32,16 @@ def train_segmenter(config: Config) -> None:
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         masks = this.folder.parent / "make-pseudo-masks" / "train"
-        batches = TrainingLoader(
-            images,
-            segmenter_transform(
-                image_size=training.image_size,
-                min_scale=training.min_scale,
-                max_scale=training.max_scale,
-                mean=mean,
-                std=std,
-            ),
-            batch_size=training.batch_size,
-            workers=config.data.workers,
-            mask=MaskFolder(masks),
-            strict=config.data.strict,
-            skip=this.skip,
+        transform = segmenter_transform(
+            image_size=training.image_size,
+            min_scale=training.min_scale,
+            max_scale=training.max_scale,
+            mean=mean,
+            std=std,
         )
+        loader = training_loader(config, training, this, images, transform, MaskFolder(masks))
         seed_first_weights(config, STEP)
-        model = segmenter(
-            training.backbone, 1 + len(images.classes), first_weights(config, training.backbone)
-        )
+        model = segmenter(training.backbone, 1 + len(images.classes))
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
@@ -72,8 +62,7 @@ def train_segmenter(config: Config) -> None:
                 {"params": encoder, "lr": training.lr_backbone},
                 {"params": [p for p in model.parameters() if id(p) not in known], "lr": training.lr_head},
             ],
-            batches=batches.epoch,
-            steps_per_epoch=len(batches),
+            loader=loader,
             loss=loss,
             folder=this.folder,
         )
