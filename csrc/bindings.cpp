@@ -17,6 +17,7 @@
 
 #include "common/parallel.h"
 #include "common/paths.h"
+#include "common/refuse.h"
 #include "common/values.h"
 #include "ops/cam_fusion.h"
 #include "ops/crf.h"
@@ -112,7 +113,7 @@ CrfKernel<T> crf_kernel(const KernelTuple& tuple) {
     } else if (kind == "features") {
         kernel.kind = CrfFeatures::kGiven;
     } else {
-        throw std::invalid_argument("kernels: unknown kind " + kind);
+        refuse("kernels: unknown kind ", kind);
     }
     for (int i = 0; i < 2; ++i)
         kernel.sxy[i] = static_cast<T>(scales.at(static_cast<std::size_t>(i)));
@@ -127,7 +128,7 @@ CrfKernel<T> crf_kernel(const KernelTuple& tuple) {
     } else if (compat_kind == "matrix") {
         kernel.compat_kind = CrfCompat::kMatrix;
     } else {
-        throw std::invalid_argument("kernels: unknown kind of compat " + compat_kind);
+        refuse("kernels: unknown kind of compat ", compat_kind);
     }
     kernel.compat = pointer<const T>(compat);
     return kernel;
@@ -138,7 +139,7 @@ CrfNormalization crf_normalization(const std::string& name) {
     if (name == "before") return CrfNormalization::kBefore;
     if (name == "after") return CrfNormalization::kAfter;
     if (name == "none") return CrfNormalization::kNone;
-    throw std::invalid_argument("normalization: unknown " + name);
+    refuse("normalization: unknown ", name);
 }
 
 template <typename T>
@@ -296,7 +297,7 @@ std::vector<WalkBatch<T>> walk_batches(const std::vector<WalkBatchTuple>& tuples
 WalkMethod walk_method(const std::string& name) {
     if (name == "chebyshev") return WalkMethod::kChebyshev;
     if (name == "power") return WalkMethod::kPower;
-    throw std::invalid_argument("method: expected chebyshev or power, got " + name);
+    refuse("method: expected chebyshev or power, got ", name);
 }
 
 template <typename T>

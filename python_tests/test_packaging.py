@@ -35,6 +35,7 @@ def test_the_binary_has_no_torch_symbol() -> None:
     assert "PyInit__C" in symbols
     assert not re.search(r"\b(at|c10|torch)::", symbols)
     assert not re.search(r"\bGOMP_|\bomp_|__kmpc_", symbols)  # no OpenMP either
+    assert not re.search(r"\bstd::.*(ostream|stringstream|ios_base)\b", symbols)  # see common/refuse.h
 
 
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="needs ldd")

@@ -3,8 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
 #include <vector>
+
+#include "common/refuse.h"
 
 namespace wsss_fast {
 
@@ -29,7 +30,7 @@ template <typename T>
 BilinearAxis<T> bilinear_axis(std::int64_t in, std::int64_t out, std::int64_t count, bool flipped) {
     if (in > std::numeric_limits<std::int32_t>::max() ||
         out > std::numeric_limits<std::int32_t>::max()) {
-        throw std::invalid_argument("size: expected fewer than 2^31 pixels along an axis");
+        refuse("size: expected fewer than 2^31 pixels along an axis");
     }
     BilinearAxis<T> axis;
     const auto n = static_cast<std::size_t>(count);

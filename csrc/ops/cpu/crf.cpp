@@ -5,10 +5,10 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <sstream>
-#include <stdexcept>
+#include <string>
 #include <vector>
 
+#include "common/refuse.h"
 #include "ops/cpu/lattice_values.h"
 #include "ops/cpu/softmax.h"
 #include "ops/lattice.h"
@@ -198,11 +198,9 @@ class MeanField {
         term.lattice.build(build);
         const std::int64_t bad = features.bad();
         if (bad < 0) return;
-        std::ostringstream message;
-        message << "image: expected values in [0,255], got " << static_cast<T>(image[bad])
-                << " in image " << image_ << ", channel " << bad / points_ << ", y "
-                << bad % points_ / params_.width << ", x " << bad % params_.width;
-        throw std::invalid_argument(message.str());
+        refuse("image: expected values in [0,255], got ", static_cast<T>(image[bad]), " in image ",
+               image_, ", channel ", bad / points_, ", y ", bad % points_ / params_.width, ", x ",
+               bad % params_.width);
     }
 
     // Runs body(first tile, tile after the last) for every band, bands at once.
@@ -413,29 +411,21 @@ class MeanField {
     [[noreturn]] void fail(std::int64_t at, bool has_messages) const {
         const std::int64_t set = at / points_;
         const std::int64_t p = at % points_;
-        std::ostringstream message;
-        const auto where = [&] {
-            message << " in image " << image_ << ", unary " << set << ", y " << p / params_.width
-                    << ", x " << p % params_.width;
-        };
+        const std::string where = " in image " + std::to_string(image_) + ", unary " +
+                                  std::to_string(set) + ", y " + std::to_string(p / params_.width) +
+                                  ", x " + std::to_string(p % params_.width);
         if (has_messages) {
-            message << "compat: expected weights that keep energies finite, got an overflow";
-            where();
-            throw std::invalid_argument(message.str());
+            refuse("compat: expected weights that keep energies finite, got an overflow", where);
         }
         for (int c = 0; c < classes_; ++c) {
             const T value = unary(set)[c * points_ + p];
             // +infinity, a probability of zero, is legal unless the whole pixel is that.
             if (value > -std::numeric_limits<T>::infinity()) continue;
-            message << "unary: expected energies that are finite or +inf, got " << value
-                    << " for class " << c;
-            where();
-            throw std::invalid_argument(message.str());
+            refuse("unary: expected energies that are finite or +inf, got ", value, " for class ",
+                   c, where);
         }
-        message
-            << "unary: expected a finite energy for at least one class, got +inf for all classes";
-        where();
-        throw std::invalid_argument(message.str());
+        refuse("unary: expected a finite energy for at least one class, got +inf for all classes",
+               where);
     }
 
     const CrfParams<T>& params_;

@@ -4,12 +4,11 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <sstream>
-#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "common/refuse.h"
 #include "ops/cpu/lattice_keys.h"
 
 namespace wsss_fast {
@@ -61,13 +60,11 @@ struct Embedding {
                 sum_high += cf_high;
             }
             if (!(least >= -kReach<T> && most <= kReach<T>)) {
-                std::ostringstream message;
-                message << params.name << ": expected features within reach of "
-                        << (std::is_same_v<T, float> ? "float32" : "float64")
-                        << " (a few thousand standard "
-                        << "deviations from the origin), got lattice coordinates from " << least
-                        << " to " << most << "; are the standard deviations too small?";
-                throw std::invalid_argument(message.str());
+                refuse(params.name, ": expected features within reach of ",
+                       std::is_same_v<T, float> ? "float32" : "float64",
+                       " (a few thousand standard deviations from the origin), got lattice "
+                       "coordinates from ",
+                       least, " to ", most, "; are the standard deviations too small?");
             }
             const int margin = 4 * (dims + 1);
             low[j] = static_cast<std::int64_t>(std::floor(least)) - margin;
@@ -180,10 +177,8 @@ ArrayFeatures<T>::ArrayFeatures(const char* name, const T* features, int dims, s
             if (low[static_cast<std::size_t>(r)] == low[static_cast<std::size_t>(r)]) continue;
             std::int64_t p = r * kGrain;
             while (std::abs(f[p]) <= std::numeric_limits<T>::max()) ++p;
-            std::ostringstream message;
-            message << name << ": expected finite values, got " << f[p] << " in feature " << i
-                    << " of point " << p;
-            throw std::invalid_argument(message.str());
+            refuse(name, ": expected finite values, got ", f[p], " in feature ", i, " of point ",
+                   p);
         }
         low_[i] = ranges ? *std::min_element(low.begin(), low.end()) : T(0);
         high_[i] = ranges ? *std::max_element(high.begin(), high.end()) : T(0);
@@ -210,9 +205,7 @@ void Lattice<T>::build(const LatticeBuildParams<T>& params) {
     points_ = params.features->points();
     vertices_ = 0;
     if (points_ > (std::numeric_limits<std::int32_t>::max() - 1) / (dims_ + 1)) {
-        throw std::invalid_argument(std::string(params.name) +
-                                    ": expected at most 2^31 / (d + 1) points, got " +
-                                    std::to_string(points_));
+        refuse(params.name, ": expected at most 2^31 / (d + 1) points, got ", points_);
     }
     std::int64_t low[kMaxLatticeCorners];
     std::int64_t high[kMaxLatticeCorners];
@@ -440,8 +433,7 @@ LatticeView<T> lattice_unpack(const void* block, std::int64_t bytes) {
     lattice.locals = header.locals;
     const PackedLayout at(lattice);
     if (header.mark != kMark || header.value_bytes != sizeof(T) || at.end != bytes) {
-        throw std::invalid_argument(
-            "lattice: expected a packed lattice of this dtype, got other bytes");
+        refuse("lattice: expected a packed lattice of this dtype, got other bytes");
     }
     lattice.offset = get<std::int32_t>(start, at.offset);
     lattice.weight = get<T>(start, at.weight);

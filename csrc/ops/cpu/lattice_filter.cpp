@@ -1,10 +1,9 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <sstream>
-#include <stdexcept>
 #include <vector>
 
+#include "common/refuse.h"
 #include "ops/cpu/lattice_values.h"
 #include "ops/lattice.h"
 
@@ -55,10 +54,8 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
             for (std::int64_t at : bad) {
                 if (at < 0) continue;
                 while (std::abs(values[at]) <= std::numeric_limits<T>::max()) ++at;
-                std::ostringstream message;
-                message << "values: expected finite values, got " << values[at] << " in channel "
-                        << first + at / points << " of point " << at % points;
-                throw std::invalid_argument(message.str());
+                refuse("values: expected finite values, got ", values[at], " in channel ",
+                       first + at / points, " of point ", at % points);
             }
         }
 
