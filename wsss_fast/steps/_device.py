@@ -34,7 +34,7 @@ def ops_device(device: torch.device) -> torch.device:
 def channels_last(model: Network) -> Network:
     """The model with its convolutions laid out channels last, which they and their inputs then stay in.
 
-    On a CPU a step of training DeepLabv3+ took 10 to 35 % less time so, depending on the size of the crops.
+    On a CPU a step of training DeepLabv3+ took 5 to 8 % less time so.
     """
     return model.to(memory_format=torch.channels_last)
 
