@@ -19,6 +19,7 @@ from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabels
 from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.steps import _device
 from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
 from wsss_fast.steps._step import SECTIONS, StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
@@ -312,3 +313,13 @@ def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
     train_segmenter(config)
     skipped = read_json(tmp_path / "train-segmenter/step.json")["skipped"]
     assert [entry["name"] for entry in skipped] == [name]
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_the_ops_get_their_inputs_where_they_have_kernels(
+    monkeypatch: pytest.MonkeyPatch, kernels: bool
+) -> None:
+    monkeypatch.setattr(_device, "build_info", lambda: {"cuda": kernels})
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    assert _device.ops_device(cpu) == cpu
+    assert _device.ops_device(gpu) == (gpu if kernels else cpu)
