@@ -8,5 +8,6 @@ import wsss_fast
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
-    machine_info.pop("node", None)
+    for key in ("node", "release", "python_build"):
+        machine_info.pop(key, None)
     machine_info["wsss_fast"] = wsss_fast.build_info()

@@ -153,6 +153,7 @@ def test_data_loader_workers(threads):
 
 SIGNAL = """
 import os, signal, sys, threading, time, torch, wsss_fast
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 torch.set_num_threads(int({threads}))
 expected = results(inputs())
 logits = [torch.randn(1, 201, 32, 32)]
