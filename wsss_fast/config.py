@@ -39,6 +39,12 @@ def _check_fraction(prefix: str, config: object, *keys: str) -> None:
         _check(0 <= value <= 1, f"{prefix}.{key}", "a number in [0, 1]", value)
 
 
+def _check_scales(prefix: str, config: IrnetConfig | SegmenterConfig) -> None:
+    _check_above(prefix, config, 0, "min_scale")
+    high = config.max_scale
+    _check(high >= config.min_scale, f"{prefix}.max_scale", "at least min_scale", high)
+
+
 @dataclass
 class ShapesConfig:
     """The generated data set (``data.reader: shapes``)."""
@@ -240,8 +246,7 @@ class IrnetConfig(TrainingConfig):
         self._check_training("irnet")
         _check_at_least("irnet", self, 0, "lr_boundary", "lr_displacement")
         _check(2 <= self.radius <= 15, "irnet.radius", "an integer in [2, 15]", self.radius)
-        _check_above("irnet", self, 0, "min_scale")
-        _check(self.max_scale >= self.min_scale, "irnet.max_scale", "at least min_scale", self.max_scale)
+        _check_scales("irnet", self)
 
 
 @dataclass
@@ -281,8 +286,7 @@ class SegmenterConfig(TrainingConfig):
     def __post_init__(self) -> None:
         self._check_training("segmenter")
         _check_at_least("segmenter", self, 0, "lr_backbone", "lr_head")
-        _check_above("segmenter", self, 0, "min_scale")
-        _check(self.max_scale >= self.min_scale, "segmenter.max_scale", "at least min_scale", self.max_scale)
+        _check_scales("segmenter", self)
         _check(
             self.backbone.output_stride in (8, 16),
             "segmenter.backbone.output_stride",

@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss_fast.data.decode import find_images, read_image, stem_of
-from wsss_fast.data.image_set import ImageSet, check_mask, check_name
+from wsss_fast.data.decode import find_images, stem_of
+from wsss_fast.data.image_files import ImageFiles
+from wsss_fast.data.image_set import check_name
 from wsss_fast.data.labels_csv import read_labels, some
-from wsss_fast.files import DataError, PathLike, read_mask
+from wsss_fast.files import DataError, PathLike
 
 
-class Folder(ImageSet):
+class Folder(ImageFiles):
     """The images of one split of a folder; see the module for the layout."""
 
     def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
@@ -65,6 +66,7 @@ class Folder(ImageSet):
             )
         self._names = [stem for stem, _, _ in chosen]
         self._paths = [path for _, path, _ in chosen]
+        self._masks = self.root / "masks"
         self._labels = np.array([labels for _, _, labels in chosen])
 
     def _by_stem(self, table: Path, files: dict[str, list[Path]], name: str) -> Path:
@@ -77,23 +79,5 @@ class Folder(ImageSet):
             )
         return paths[0] if paths else self.root / "images" / check_name(table, name)
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def name(self, index: int) -> str:
-        return self._names[index]
-
-    def source(self, index: int) -> str:
-        return str(self._paths[index])
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self._paths[index])
-
     def labels(self, index: int) -> np.ndarray:
         return self._labels[index].copy()
-
-    def mask(self, index: int) -> np.ndarray | None:
-        path = self.root / "masks" / f"{self.name(index)}.png"
-        if not path.exists():
-            return None
-        return check_mask(path, read_mask(path), self.image(index), len(self.classes))

@@ -190,7 +190,6 @@ class TrainingLoader:
         mask: Callable[[str], np.ndarray] | None = None,
         strict: bool = False,
         skip: Skip | None = None,
-        pin_memory: bool = False,
     ) -> None:
         if not len(images):
             raise ValueError("images: expected at least one image, got none")
@@ -201,7 +200,6 @@ class TrainingLoader:
         self._draws = _Draws(len(images), batch_size)
         self._items = TrainingSet(images, transform, mask=mask, strict=strict)
         self._workers = workers
-        self._pin_memory = pin_memory
         self._batch_size = batch_size
         self._loader = self._open()
 
@@ -212,7 +210,6 @@ class TrainingLoader:
             sampler=self._draws,
             num_workers=self._workers,
             collate_fn=collate,
-            pin_memory=self._pin_memory,
             worker_init_fn=_start_worker,
             # Workers that stay know which images are bad, and a new epoch starts at once.
             persistent_workers=self._workers > 0,

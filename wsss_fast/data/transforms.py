@@ -117,7 +117,7 @@ def classifier_transform(
     return _Joint(
         v2.RandomResizedCrop(image_size, scale=(min_scale, 1.0), antialias=True),
         v2.RandomHorizontalFlip(),
-        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),
+        _jitter(),
         *_to_float(mean, std),
     )
 
@@ -126,27 +126,36 @@ def irnet_transform(
     *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
 ) -> Transform:
     """For step 2: random scale, crop or padding to a square, flip. Padding is ``mean`` and ignored (255)."""
-    return _Joint(
-        v2.RandomHorizontalFlip(),
-        RandomScale(min_scale, max_scale),
-        RandomCropOrKeep(image_size),
-        RandomPad(image_size, [round(255 * value) for value in mean]),
-        *_to_float(mean, std),
-    )
+    return _square(image_size, min_scale, max_scale, mean, std)
 
 
 def segmenter_transform(
     *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
 ) -> Transform:
     """For step 3: as for IRNet, with random colours."""
+    return _square(image_size, min_scale, max_scale, mean, std, _jitter())
+
+
+def _square(
+    image_size: int,
+    min_scale: float,
+    max_scale: float,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *colours: torch.nn.Module,
+) -> Transform:
     return _Joint(
         v2.RandomHorizontalFlip(),
         RandomScale(min_scale, max_scale),
         RandomCropOrKeep(image_size),
-        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3),  # before the padding
+        *colours,  # before the padding
         RandomPad(image_size, [round(255 * value) for value in mean]),
         *_to_float(mean, std),
     )
+
+
+def _jitter() -> torch.nn.Module:
+    return v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
 
 
 def inference_transform(*, mean: Sequence[float], std: Sequence[float]) -> Transform:

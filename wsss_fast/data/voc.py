@@ -16,10 +16,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from wsss_fast.data.decode import find_images, read_image, stem_of
-from wsss_fast.data.image_set import ImageSet, check_classes, check_mask, check_name
+from wsss_fast.data.decode import find_images, stem_of
+from wsss_fast.data.image_files import ImageFiles
+from wsss_fast.data.image_set import check_classes, check_name
 from wsss_fast.data.labels_csv import read_labels, some
-from wsss_fast.files import DataError, PathLike, read_bytes, read_mask
+from wsss_fast.files import DataError, PathLike, read_bytes
 
 VOC_CLASSES = (
     "aeroplane",
@@ -45,7 +46,7 @@ VOC_CLASSES = (
 )
 
 
-class Voc(ImageSet):
+class Voc(ImageFiles):
     """The images of one list; see the module for the layout."""
 
     def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
@@ -55,7 +56,8 @@ class Voc(ImageSet):
         list_file = self._list_file(split)
         self._names = _read_names(list_file)
         files = find_images(self.root / "JPEGImages")
-        self._paths: list[Path] = []
+        self._masks = self.root / "SegmentationClass"
+        self._paths = []
         for name in self._names:
             paths = files.get(name, [])
             if len(paths) > 1:
@@ -95,28 +97,10 @@ class Voc(ImageSet):
             candidates[0], f"expected a list of names there or in {candidates[1]}, got no such file"
         )
 
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def name(self, index: int) -> str:
-        return self._names[index]
-
-    def source(self, index: int) -> str:
-        return str(self._paths[index])
-
-    def image(self, index: int) -> np.ndarray:
-        return read_image(self._paths[index])
-
     def labels(self, index: int) -> np.ndarray:
         if self._labels is not None:
             return self._labels[index].copy()
         return _read_annotation(self.root / "Annotations" / f"{self._names[index]}.xml", self.classes)
-
-    def mask(self, index: int) -> np.ndarray | None:
-        path = self.root / "SegmentationClass" / f"{self._names[index]}.png"
-        if not path.exists():
-            return None
-        return check_mask(path, read_mask(path), self.image(index), len(self.classes))
 
 
 def _read_names(path: Path) -> list[str]:
