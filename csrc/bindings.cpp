@@ -98,13 +98,22 @@ py::dict build_info() {
     return info;
 }
 
-// One pairwise term: kind, (sx, sy, sr, sg, sb), features, dims, kind of compat, compat.
+// One pairwise term: kind, (sx, sy, sr, sg, sb), features, dims, kind of compat, compat,
+// normalisation.
 using KernelTuple =
-    std::tuple<std::string, std::vector<double>, Address, int, std::string, Address>;
+    std::tuple<std::string, std::vector<double>, Address, int, std::string, Address, std::string>;
+
+CrfNormalization crf_normalization(const std::string& name) {
+    if (name == "symmetric") return CrfNormalization::kSymmetric;
+    if (name == "before") return CrfNormalization::kBefore;
+    if (name == "after") return CrfNormalization::kAfter;
+    if (name == "none") return CrfNormalization::kNone;
+    refuse("normalization: unknown ", name);
+}
 
 template <typename T>
 CrfKernel<T> crf_kernel(const KernelTuple& tuple) {
-    const auto& [kind, scales, features, dims, compat_kind, compat] = tuple;
+    const auto& [kind, scales, features, dims, compat_kind, compat, normalization] = tuple;
     CrfKernel<T> kernel;
     if (kind == "gaussian") {
         kernel.kind = CrfFeatures::kPosition;
@@ -131,22 +140,15 @@ CrfKernel<T> crf_kernel(const KernelTuple& tuple) {
         refuse("kernels: unknown kind of compat ", compat_kind);
     }
     kernel.compat = pointer<const T>(compat);
+    kernel.normalization = crf_normalization(normalization);
     return kernel;
-}
-
-CrfNormalization crf_normalization(const std::string& name) {
-    if (name == "symmetric") return CrfNormalization::kSymmetric;
-    if (name == "before") return CrfNormalization::kBefore;
-    if (name == "after") return CrfNormalization::kAfter;
-    if (name == "none") return CrfNormalization::kNone;
-    refuse("normalization: unknown ", name);
 }
 
 template <typename T>
 void run_crf(std::int64_t images, std::int64_t sets, std::int64_t classes, std::int64_t height,
              std::int64_t width, Address image_bytes, Address image, Address unary, Address probs,
              Address labels, int label_bytes, const std::vector<KernelTuple>& kernels,
-             int iterations, const std::string& normalization, int threads) {
+             int iterations, int threads) {
     std::vector<CrfKernel<T>> terms;
     for (const KernelTuple& kernel : kernels) terms.push_back(crf_kernel<T>(kernel));
     CrfParams<T> params;
@@ -164,7 +166,6 @@ void run_crf(std::int64_t images, std::int64_t sets, std::int64_t classes, std::
     params.kernels = terms.data();
     params.kernel_count = static_cast<int>(terms.size());
     params.iterations = iterations;
-    params.normalization = crf_normalization(normalization);
     call(threads, [&](const Execution& execution) {
         params.execution = execution;
         crf(params);
@@ -206,8 +207,7 @@ void bind_crf_dtype(py::module_& m, const std::string& dtype) {
     m.def(("crf_" + dtype).c_str(), &run_crf<T>, py::kw_only(), py::arg("images"), py::arg("sets"),
           py::arg("classes"), py::arg("height"), py::arg("width"), py::arg("image_bytes"),
           py::arg("image"), py::arg("unary"), py::arg("probs"), py::arg("labels"),
-          py::arg("label_bytes"), py::arg("kernels"), py::arg("iterations"),
-          py::arg("normalization"), py::arg("threads"));
+          py::arg("label_bytes"), py::arg("kernels"), py::arg("iterations"), py::arg("threads"));
     py::class_<Lattice<T>>(m, ("Lattice_" + dtype).c_str())
         .def_property_readonly("vertices", [](const Lattice<T>& l) { return l.view().vertices; })
         .def_property_readonly("packed_bytes",

@@ -14,9 +14,8 @@ def crf_float32(
     probs: int,
     labels: int,
     label_bytes: int,
-    kernels: list[tuple[str, list[float], int, int, str, int]],
+    kernels: list[tuple[str, list[float], int, int, str, int, str]],
     iterations: int,
-    normalization: str,
     threads: int,
 ) -> None: ...
 def crf_float64(
@@ -32,9 +31,8 @@ def crf_float64(
     probs: int,
     labels: int,
     label_bytes: int,
-    kernels: list[tuple[str, list[float], int, int, str, int]],
+    kernels: list[tuple[str, list[float], int, int, str, int, str]],
     iterations: int,
-    normalization: str,
     threads: int,
 ) -> None: ...
 

@@ -35,8 +35,8 @@ def crf(
     compats: list[Tensor],
     kinds: list[str],
     scales: list[float],
+    normalizations: list[str],
     iterations: int,
-    normalization: str,
     *,
     out: Tensor,
 ) -> None:
@@ -52,7 +52,7 @@ def crf(
     keep = [image, unary, out]
     kernels = []
     given = iter(features)
-    for k, (kind, compat) in enumerate(zip(kinds, compats, strict=True)):
+    for k, (kind, compat, normalization) in enumerate(zip(kinds, compats, normalizations, strict=True)):
         compat = compat.to(unary.dtype).contiguous()
         guide = next(given).to(unary.dtype).contiguous() if kind == "features" else None
         keep += [compat] if guide is None else [compat, guide]
@@ -64,6 +64,7 @@ def crf(
                 0 if guide is None else guide.shape[1],
                 ("scalar", "diagonal", "matrix")[compat.dim()],
                 _address(compat),
+                normalization,
             )
         )
     probs = out.dtype.is_floating_point
@@ -82,7 +83,6 @@ def crf(
         label_bytes=out.element_size(),
         kernels=kernels,
         iterations=iterations,
-        normalization=normalization,
         threads=_threads(),
     )
     del keep

@@ -32,6 +32,7 @@ struct CrfKernel {
     int dims = 0;                                // kGiven: how many features
     CrfCompat compat_kind = CrfCompat::kScalar;  // how to read `compat`
     const T* compat = nullptr;                   // the compatibility, in row-major order
+    CrfNormalization normalization = CrfNormalization::kSymmetric;  // of the kernel's filter
 };
 
 template <typename T>
@@ -50,8 +51,7 @@ struct CrfParams {
     const CrfKernel<T>* kernels = nullptr;      // [kernel_count]
     int kernel_count = 0;                       // how many pairwise terms
     int iterations = 0;                         // mean-field updates; 0 gives softmax(-unary)
-    CrfNormalization normalization = CrfNormalization::kSymmetric;  // of every kernel's filter
-    Execution execution;                                            // threads and cancelling
+    Execution execution;                        // threads and cancelling
 };
 
 // Throws std::invalid_argument, naming the argument, where the image leaves [0, 255], where the

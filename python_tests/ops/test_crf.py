@@ -204,6 +204,18 @@ def test_pydensecrf(kernels: list[Any], normalization: str) -> None:
     assert (q.argmax(0) == expected.argmax(0)).double().mean() >= 0.999
 
 
+def test_a_normalisation_for_each_kernel() -> None:
+    image, unary = picture(1, 3, 15, 22), torch.rand(1, 3, 15, 22, dtype=torch.float64) * 3
+    options: dict[str, Any] = {
+        "kernels": [Gaussian(3, 3), Bilateral(20, 13, 4), Gaussian(9, 0.01)],
+        "normalization": ["after", "symmetric", "none"],
+    }
+    close(crf(image, unary, **options), reference(image, unary, **options))
+    for bad, error in ((["after"], ValueError), (["after", "none", 3], TypeError)):
+        with pytest.raises(error, match="normalization"):
+            crf(image, unary, **{**options, "normalization": bad})
+
+
 def test_several_bands_agree_with_the_reference() -> None:
     # More pixels than one band of the lattice holds.
     image, unary = picture(1, 3, 200, 260), torch.rand(1, 3, 200, 260, dtype=torch.float64) * 3
@@ -400,7 +412,7 @@ def arguments(kinds: list[str]) -> tuple[Any, ...]:
     features = [torch.randn(2, 4, 7, 9) for kind in kinds if kind == "features"]
     scales = [3.0, 3.0, 9.0, 9.0, 9.0] * len(kinds)
     unary = torch.rand(2, 2, 3, 7, 9)
-    return picture(2, 3, 7, 9), unary, features, compats, kinds, scales, 2, "symmetric"
+    return picture(2, 3, 7, 9), unary, features, compats, kinds, scales, ["symmetric"] * len(kinds), 2
 
 
 @pytest.mark.parametrize("name", ["crf", "crf_labels"])

@@ -17,11 +17,11 @@ _DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
 _OUTPUTS = ("probs", "labels")
 
-# unary [N,M,C,H,W], image [N,3,H,W]; kinds, compats and five scales for each kernel; features for those
-# kernels whose kind is "features".
+# unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
+# features for those kernels whose kind is "features".
 _SCHEMA = (
     "(Tensor image, Tensor unary, Tensor[] features, Tensor[] compats, str[] kinds, float[] scales, "
-    "int iterations, str normalization) -> Tensor"
+    "str[] normalizations, int iterations) -> Tensor"
 )
 torch.library.define("wsss_fast::crf", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 torch.library.define("wsss_fast::crf_labels", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
@@ -87,7 +87,7 @@ def crf(
     gaussian: Gaussian | None = ...,
     bilateral: Bilateral | None = ...,
     kernels: Sequence[Kernel] | None = ...,
-    normalization: str = ...,
+    normalization: str | Sequence[str] = ...,
     output: str = ...,
 ) -> Tensor: ...
 @overload
@@ -99,7 +99,7 @@ def crf(
     gaussian: Gaussian | None = ...,
     bilateral: Bilateral | None = ...,
     kernels: Sequence[Kernel] | None = ...,
-    normalization: str = ...,
+    normalization: str | Sequence[str] = ...,
     output: str = ...,
 ) -> list[Tensor]: ...
 
@@ -112,7 +112,7 @@ def crf(
     gaussian: Gaussian | None = _DEFAULT_GAUSSIAN,
     bilateral: Bilateral | None = _DEFAULT_BILATERAL,
     kernels: Sequence[Kernel] | None = None,
-    normalization: str = "symmetric",
+    normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
 ) -> Tensor | list[Tensor]:
     """Mean-field inference in a fully connected CRF.
@@ -134,6 +134,7 @@ def crf(
             above; an empty list leaves softmax(-unary).
         normalization: ``"symmetric"`` divides a kernel by the root of its row sums on both sides,
             ``"before"`` and ``"after"`` by its row sums before or after filtering, ``"none"`` not at all.
+            A list gives each kernel its own.
         output: ``"probs"`` gives Q, ``"labels"`` its argmax (the first of equals) without ever storing Q.
 
     A list of images and a list of unaries, each entry of any size, is one call with a list as its result.
@@ -165,9 +166,9 @@ def crf(
     torch.uint8
     """
     _checks.choice("output", output, _OUTPUTS)
-    _checks.choice("normalization", normalization, _NORMALIZATIONS)
     iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
     terms = _terms(gaussian, bilateral, kernels)
+    normalizations = _normalizations(normalization, len(terms))
     if isinstance(image, (list, tuple)) or isinstance(unary, (list, tuple)):
         for name, value in (("image", image), ("unary", unary)):
             if not isinstance(value, (list, tuple)):
@@ -184,10 +185,10 @@ def crf(
                 got = term.features if isinstance(term.features, Tensor) else f"{len(term.features)}"
                 raise ValueError(_checks.wrong(f"kernels[{k}].features", expected, got))
         return [
-            _crf_batch(i, u, _entry(terms, k), iterations, normalization, output, f"[{k}]")
+            _crf_batch(i, u, _entry(terms, k), normalizations, iterations, output, f"[{k}]")
             for k, (i, u) in enumerate(zip(image, unary, strict=True))
         ]
-    return _crf_batch(image, unary, terms, iterations, normalization, output, "")
+    return _crf_batch(image, unary, terms, normalizations, iterations, output, "")
 
 
 def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
@@ -207,6 +208,15 @@ def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
     return [term for term in (gaussian, bilateral) if term is not None]
 
 
+def _normalizations(given: Any, count: int) -> list[str]:
+    if not isinstance(given, (list, tuple)):
+        return [_checks.choice("normalization", given, _NORMALIZATIONS)] * count
+    if len(given) != count:
+        expected = f"a name, or {count} of them (one for each kernel)"
+        raise ValueError(_checks.wrong("normalization", expected, f"{len(given)} names"))
+    return [_checks.choice(f"normalization[{k}]", name, _NORMALIZATIONS) for k, name in enumerate(given)]
+
+
 def _entry(terms: list[Kernel], k: int) -> list[Kernel]:
     """The terms for entry k of a list of images."""
     return [Features(t.features[k], t.compat) if isinstance(t, Features) else t for t in terms]
@@ -216,8 +226,8 @@ def _crf_batch(
     image: Any,
     unary: Any,
     terms: list[Kernel],
+    normalizations: list[str],
     iterations: int,
-    normalization: str,
     output: str,
     index: str,
 ) -> Tensor:
@@ -247,7 +257,7 @@ def _crf_batch(
         )
     arguments = _flatten(terms, batch, single, index)
     run = torch.ops.wsss_fast.crf if output == "probs" else torch.ops.wsss_fast.crf_labels
-    out = run(images, batch, *arguments, iterations, normalization)
+    out = run(images, batch, *arguments, normalizations, iterations)
     if not shared:
         out = out.squeeze(1)
     return out.squeeze(0) if single else out

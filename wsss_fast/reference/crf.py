@@ -131,16 +131,17 @@ def crf(
     gaussian: Gaussian | None = Gaussian(sxy=3, compat=3),  # noqa: B008  frozen
     bilateral: Bilateral | None = Bilateral(sxy=50, srgb=5, compat=10),  # noqa: B008  frozen
     kernels: Sequence[Kernel] | None = None,
-    normalization: str = "symmetric",
+    normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
 ) -> Tensor:
     """Mean field for ``image`` [N,3,H,W] and ``unary`` [N,C,H,W] or [N,M,C,H,W]."""
     if kernels is None:
         kernels = [k for k in (gaussian, bilateral) if k is not None]
+    normalizations = [normalization] * len(kernels) if isinstance(normalization, str) else normalization
     out = torch.empty_like(unary, memory_format=torch.contiguous_format)
     for n in range(len(unary)):
         terms = []
-        for kernel in kernels:
+        for kernel, name in zip(kernels, normalizations, strict=True):
             lattice = PermutohedralLattice(_features(kernel, image, n, unary.dtype))
             mass = lattice.filter(unary.new_ones(1, lattice.points)) + 1e-20
             one = torch.ones_like(mass)
@@ -149,7 +150,7 @@ def crf(
                 "before": (1 / mass, one),
                 "after": (one, 1 / mass),
                 "none": (one, one),
-            }[normalization]
+            }[name]
             terms.append((torch.as_tensor(kernel.compat, dtype=unary.dtype), lattice, before, after))
         sets = unary[n] if unary.dim() == 5 else unary[n].unsqueeze(0)
         for m, energy in enumerate(sets.flatten(2)):

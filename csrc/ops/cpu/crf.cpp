@@ -139,7 +139,7 @@ class MeanField {
                 if (image_ > 0 && params_.kernels[k].kind == CrfFeatures::kPosition) continue;
                 Term<T>& term = terms_[static_cast<std::size_t>(k)];
                 build_lattice(params_.kernels[k], term);
-                normalise(term);
+                normalise(params_.kernels[k].normalization, term);
             }
             for (set_ = 0; set_ < params_.sets; set_ += together) {
                 infer(static_cast<int>(std::min(together, params_.sets - set_)));
@@ -213,9 +213,9 @@ class MeanField {
     }
 
     // The factors of the normalisation, from filtering ones.
-    void normalise(Term<T>& term) const {
+    void normalise(CrfNormalization normalization, Term<T>& term) const {
         term.before = term.after = nullptr;
-        if (params_.normalization == CrfNormalization::kNone) return;
+        if (normalization == CrfNormalization::kNone) return;
         const LatticeView<T> lattice = term.lattice.view();
         term.norm.resize(points_);
         term.values.prepare(lattice, 1);
@@ -225,7 +225,7 @@ class MeanField {
                 term.values.splat(tile, ones.data(), nullptr);
         });
         term.values.blur(BlurOrder::kForward, params_.execution);
-        const bool symmetric = params_.normalization == CrfNormalization::kSymmetric;
+        const bool symmetric = normalization == CrfNormalization::kSymmetric;
         each_band(lattice.bands(), [&](std::int64_t, std::int64_t begin, std::int64_t end) {
             T filtered[kTile];
             for (std::int64_t tile = begin; tile < end; ++tile) {
@@ -239,8 +239,8 @@ class MeanField {
                 }
             }
         });
-        if (params_.normalization != CrfNormalization::kAfter) term.before = term.norm.data();
-        if (params_.normalization != CrfNormalization::kBefore) term.after = term.norm.data();
+        if (normalization != CrfNormalization::kAfter) term.before = term.norm.data();
+        if (normalization != CrfNormalization::kBefore) term.after = term.norm.data();
     }
 
     // All mean-field iterations of `sets` unaries of one image, from set_ on.
