@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/isa.h"
 #include "common/parallel.h"
 #include "common/paths.h"
 #include "common/refuse.h"
@@ -95,6 +96,7 @@ py::dict build_info() {
     info["compiler"] = "unknown";
 #endif
     info["cuda"] = false;
+    info["isa"] = isa_name(isa());
     return info;
 }
 
@@ -176,8 +178,8 @@ template <typename T>
 Lattice<T> run_lattice_build(Address features, int dims, std::int64_t points, int threads) {
     Lattice<T> lattice;
     call(threads, [&](const Execution& execution) {
-        const ArrayFeatures<T> source("features", pointer<const T>(features), dims, points,
-                                      execution);
+        const ArrayFeatures<T> source("features", pointer<const T>(features), dims,
+                                      PointOrder(points), execution);
         LatticeBuildParams<T> params;
         params.features = &source;
         params.execution = execution;
@@ -209,7 +211,7 @@ void bind_crf_dtype(py::module_& m, const std::string& dtype) {
           py::arg("image"), py::arg("unary"), py::arg("probs"), py::arg("labels"),
           py::arg("label_bytes"), py::arg("kernels"), py::arg("iterations"), py::arg("threads"));
     py::class_<Lattice<T>>(m, ("Lattice_" + dtype).c_str())
-        .def_property_readonly("vertices", [](const Lattice<T>& l) { return l.view().vertices; })
+        .def_property_readonly("vertices", [](const Lattice<T>& l) { return l.view().vertices(); })
         .def_property_readonly("packed_bytes",
                                [](const Lattice<T>& l) { return lattice_packed_bytes(l.view()); })
         .def(

@@ -1,10 +1,34 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <new>
 #include <type_traits>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace wsss_fast {
+namespace detail {
+
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
+
+// Memory that is about to be written and read all over lies in huge pages where the system gives
+// them: fewer page faults, and fewer misses of the address translation.
+inline void* allocate(std::size_t bytes) {
+    const std::size_t align = bytes < 2 * kHugePage ? 64 : kHugePage;
+    void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align);
+    if (!memory) throw std::bad_alloc();
+#if defined(__linux__)
+    // Not the last, broken one: it would be there as a whole.
+    if (align == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+}  // namespace detail
 
 // An array whose elements start unset and that keeps its memory when it is asked for less: scratch
 // that is written before it is read, allocated once and used again.
@@ -19,8 +43,9 @@ class Buffer {
     // What was in it is lost when it has to grow.
     void resize(std::int64_t size) {
         if (size > capacity_) {
-            data_.reset();  // before the new one is taken: the two need not be there together
-            data_.reset(new T[static_cast<std::size_t>(size)]);
+            release();  // before the new one is taken: the two need not be there together
+            data_.reset(
+                static_cast<T*>(detail::allocate(static_cast<std::size_t>(size) * sizeof(T))));
             capacity_ = size;
         }
         size_ = size;
@@ -34,11 +59,14 @@ class Buffer {
     T* data() { return data_.get(); }
     const T* data() const { return data_.get(); }
     std::int64_t size() const { return size_; }
-    T& operator[](std::int64_t i) { return data_[static_cast<std::size_t>(i)]; }
-    const T& operator[](std::int64_t i) const { return data_[static_cast<std::size_t>(i)]; }
+    T& operator[](std::int64_t i) { return data_.get()[i]; }
+    const T& operator[](std::int64_t i) const { return data_.get()[i]; }
 
   private:
-    std::unique_ptr<T[]> data_;
+    struct Free {
+        void operator()(T* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<T, Free> data_;
     std::int64_t size_ = 0;
     std::int64_t capacity_ = 0;
 };

@@ -4,40 +4,36 @@
 #include <cstdint>
 #include <cstring>
 
-namespace wsss_fast {
+#include "common/isa.h"
 
-// exp(x) for x <= 0, written so that a loop over it vectorises in plain SSE2 or NEON. Within about
-// 1e-7 of the truth, relatively; below -87, where exp leaves the range of normal floats, it stays
-// at exp(-87) = 2e-38.
+namespace wsss_fast::WSSS_FAST_ISA {
+
+// e^x for x <= 0, to about one unit in the last place; 0 below -87, NaN for NaN. Without branches
+// or table, so that compilers vectorise a loop of it.
 inline float exp_nonpositive(float x) {
-    constexpr float kLog2E = 1.44269504088896341F;
-    // ln 2 in two parts, the first with so few bits that its product with n is exact.
-    constexpr float kLn2High = 0.693359375F;
-    constexpr float kLn2Low = -2.12194440054690583e-4F;
-    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
-    constexpr float kRound = 12582912.0F;
-    x = x > -87.0F ? x : -87.0F;
-    const float shifted = x * kLog2E + kRound;
-    const float n = shifted - kRound;
-    const float r = (x - n * kLn2High) - n * kLn2Low;
-    // Taylor series: |r| <= ln(2) / 2, so the next term is below 6e-9.
-    float p = 1.0F / 5040.0F;
-    p = p * r + 1.0F / 720.0F;
-    p = p * r + 1.0F / 120.0F;
-    p = p * r + 1.0F / 24.0F;
-    p = p * r + 1.0F / 6.0F;
-    p = p * r + 0.5F;
-    p = p * r + 1.0F;
-    p = p * r + 1.0F;
-    std::uint32_t power;
+    const float bounded = x < -87.0f ? -87.0f : x;
+    // x = k ln 2 + r. The sum's last bits are k + 127, the exponent field of 2^k.
+    constexpr float kRounder = 12582912.0f + 127.0f;
+    const float shifted = bounded * 1.44269504f + kRounder;
+    const float k = shifted - kRounder;
+    const float r = (bounded - k * 0.693145751953125f) - k * 1.4286068203094173e-6f;
+    // (e^r - 1 - r) / r^2 interpolated at Chebyshev nodes of [-ln(2)/2, ln(2)/2].
+    float q = 1.989099082e-4f;
+    q = q * r + 1.393365e-3f;
+    q = q * r + 8.333310925e-3f;
+    q = q * r + 4.166646493e-2f;
+    q = q * r + 1.666666668e-1f;
+    q = q * r + 5.000000013e-1f;
+    const float e_r = 1.0f + (r + r * r * q);
     std::uint32_t bits;
-    std::memcpy(&power, &shifted, sizeof(power));
-    std::memcpy(&bits, &p, sizeof(bits));
-    bits += power << 23;  // times 2^n
-    std::memcpy(&p, &bits, sizeof(p));
-    return p;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    // All bits off below -87, without a branch around the arithmetic: that would keep it scalar.
+    bits = (bits << 23) & (0u - static_cast<std::uint32_t>(x >= -87.0f));
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    return e_r * power;
 }
 
 inline double exp_nonpositive(double x) { return std::exp(x); }
 
-}  // namespace wsss_fast
+}  // namespace wsss_fast::WSSS_FAST_ISA

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "common/buffer.h"
 #include "common/parallel.h"
@@ -11,17 +12,27 @@
 // vertices of the simplex around each point, blurred along each of the d+1 lattice axes, and sliced
 // back at the points.
 //
-// The points are cut into bands of kLatticeBandPoints. Each band numbers the vertices it meets by
-// itself (its "locals") and splats by itself, so that bands can be worked on at once; a vertex that
-// an earlier band has met already gets an extra row, which is added to the vertex's own row in the
-// order of the bands. Bands depend on the number of points only: any number of threads gives the
-// same bits.
+// The points are cut into bands of kLatticeBandPoints. Every band has a row of its own for each
+// vertex that its points touch, numbered as they first touch it, so that bands can be worked on at
+// once. The row of the first band that touches a vertex is the vertex; the others are its ghosts,
+// whose sums are added to it, in the order of the bands, before the blur, and which get its value
+// after it. Bands depend on the number of points only: any number of threads gives the same bits.
+//
+// A blur along one axis goes along chains, the longest runs of vertices that are neighbours along
+// it. A chain needs its own rows only, so it is blurred in place and chains can be worked on at
+// once; a vertex without neighbours is in no chain, as the blur leaves it as it is. Chains lie by
+// length, so that the loop over one is unrolled.
 namespace wsss_fast {
+
+template <int Words>
+struct KeyLayout;
+template <int Words>
+class VertexNumbers;
 
 constexpr int kMaxLatticeDims = 16;
 constexpr int kMaxLatticeCorners = kMaxLatticeDims + 1;
 constexpr std::int64_t kLatticeTile = 64;  // points that are worked on together
-constexpr std::int64_t kLatticeBandPoints = 512 * kLatticeTile;
+constexpr std::int64_t kLatticeBandPoints = 256 * kLatticeTile;
 
 // Where the points lie. Features are in units of the filter's standard deviation.
 template <typename T>
@@ -37,15 +48,57 @@ class FeatureSource {
     virtual void read(std::int64_t begin, std::int64_t count, T* out) const = 0;
 };
 
+// The order in which points in memory (the pixels of an image, say) are taken as points of a
+// lattice: strips of columns, each from top to bottom. Neighbours in the plane are then near in the
+// order too, and so the vertices that they touch.
+class PointOrder {
+  public:
+    // As they lie in memory.
+    explicit PointOrder(std::int64_t points) : PointOrder(1, points, points) {}
+    PointOrder(std::int64_t height, std::int64_t width, std::int64_t strip)
+        : height_(height), width_(width), strip_(strip) {}
+
+    std::int64_t points() const { return height_ * width_; }
+
+    // run(first, at, count) for each stretch of [begin, end) that lies together in memory: points
+    // first .. first + count are those at `at` and behind it.
+    template <typename Run>
+    void runs(std::int64_t begin, std::int64_t end, Run&& run) const {
+        while (begin < end) {
+            const std::int64_t s = begin / (strip_ * height_);
+            const std::int64_t x0 = s * strip_;
+            const std::int64_t w = width_ - x0 < strip_ ? width_ - x0 : strip_;
+            const std::int64_t inside = begin - x0 * height_;
+            const std::int64_t y = inside / w;
+            const std::int64_t x = inside % w;
+            const std::int64_t count = end - begin < w - x ? end - begin : w - x;
+            run(begin, y * width_ + x0 + x, count);
+            begin += count;
+        }
+    }
+
+    // Where point i lies in memory.
+    std::int64_t at(std::int64_t i) const {
+        std::int64_t where = 0;
+        runs(i, i + 1, [&](std::int64_t, std::int64_t at, std::int64_t) { where = at; });
+        return where;
+    }
+
+  private:
+    std::int64_t height_;
+    std::int64_t width_;
+    std::int64_t strip_;
+};
+
 // Features [dims][points] in memory.
 template <typename T>
 class ArrayFeatures final : public FeatureSource<T> {
   public:
     // Reads them all once; throws std::invalid_argument, naming the argument `name`, where one is
     // NaN or infinite.
-    ArrayFeatures(const char* name, const T* features, int dims, std::int64_t points,
+    ArrayFeatures(const char* name, const T* features, int dims, const PointOrder& order,
                   const Execution& execution);
-    std::int64_t points() const override { return points_; }
+    std::int64_t points() const override { return order_.points(); }
     int dims() const override { return dims_; }
     void range(int i, T& low, T& high) const override;
     void read(std::int64_t begin, std::int64_t count, T* out) const override;
@@ -53,22 +106,16 @@ class ArrayFeatures final : public FeatureSource<T> {
   private:
     const T* features_;
     int dims_;
-    std::int64_t points_;
+    PointOrder order_;
     T low_[kMaxLatticeDims];
     T high_[kMaxLatticeDims];
 };
 
-// What a local of a band stands for.
-struct LatticeRow {
-    std::int32_t vertex;  // the vertex, where blurred values are found
-    std::int32_t splat;   // where its band splats: the vertex, or ~e for extra row e
-};
-
-// The two neighbours of a vertex along one axis; where there is none, the number of vertices: a row
-// of zeros that stands behind the last vertex.
-struct LatticeLink {
-    std::int32_t before;
-    std::int32_t after;
+// Chains that lie one after the other and are blurred by one thread in one go.
+struct LatticePiece {
+    std::int64_t begin;   // where the first one starts among the axis's chains
+    std::int32_t chains;  // how many
+    std::int32_t length;  // rows of each; 0: each stands behind its own length
 };
 
 // A lattice as the filters see it: memory that somebody else owns.
@@ -76,17 +123,20 @@ template <typename T>
 struct LatticeView {
     int dims = 0;                          // d
     std::int64_t points = 0;               // how many points
-    std::int64_t vertices = 0;             // how many vertices, numbered as points first touch them
-    std::int64_t locals = 0;               // vertices met by each band, summed over the bands
-    const std::int32_t* offset = nullptr;  // [points][d+1] local of each corner, within its band
+    std::int64_t rows = 0;                 // vertices and ghosts
+    std::int64_t ghosts = 0;               // how many of them are ghosts
+    const std::int32_t* offset = nullptr;  // [points][d+1] row of each corner
     const T* weight = nullptr;             // [points][d+1] barycentric weight of each corner
-    const LatticeRow* row = nullptr;       // [locals] band after band
-    const LatticeLink* link = nullptr;     // [d+1][vertices]
-    const std::int32_t* fresh = nullptr;   // [tiles] locals its band has met at the end of a tile
-    const std::int64_t* band = nullptr;    // [bands+1] first local of each band
+    const std::int32_t* ghost = nullptr;   // [ghosts] ordered by their vertices, then by bands
+    const std::int32_t* owner = nullptr;   // [ghosts] the vertex of each ghost
+    const std::int64_t* fresh = nullptr;   // [tiles] rows that are in use at the end of a tile
+    const std::int32_t* chain[kMaxLatticeCorners] = {};   // of each axis
+    const LatticePiece* piece[kMaxLatticeCorners] = {};   // of each axis
+    std::int64_t chain_size[kMaxLatticeCorners] = {};     // entries of each axis's chains
+    std::int64_t pieces[kMaxLatticeCorners] = {};         // of each axis
 
     int corners() const { return dims + 1; }
-    std::int64_t extras() const { return locals - vertices; }
+    std::int64_t vertices() const { return rows - ghosts; }
     std::int64_t tiles() const { return (points + kLatticeTile - 1) / kLatticeTile; }
     std::int64_t bands() const { return (points + kLatticeBandPoints - 1) / kLatticeBandPoints; }
 };
@@ -111,16 +161,21 @@ class Lattice {
     template <int Words>
     void build_with_keys(const LatticeBuildParams<T>& params, const std::int64_t* low,
                          const std::int64_t* high);
+    template <int Words>
+    void number_band(const FeatureSource<T>& source, const KeyLayout<Words>& layout,
+                     std::int64_t band, VertexNumbers<Words>& numbers);
+    void order_ghosts(const Buffer<std::int32_t>& owner);
 
     int dims_ = 0;
     std::int64_t points_ = 0;
-    std::int64_t vertices_ = 0;
+    std::int64_t rows_ = 0;
     Buffer<std::int32_t> offset_;
     Buffer<T> weight_;
-    Buffer<LatticeRow> row_;
-    Buffer<LatticeLink> link_;
-    Buffer<std::int32_t> fresh_;
-    Buffer<std::int64_t> band_;
+    Buffer<std::int32_t> ghost_;
+    Buffer<std::int32_t> owner_;
+    Buffer<std::int64_t> fresh_;
+    Buffer<std::int32_t> chain_[kMaxLatticeCorners];
+    std::vector<LatticePiece> piece_[kMaxLatticeCorners];
 };
 
 // A lattice as one block of bytes without addresses in it, to be kept in a tensor.

@@ -4,13 +4,13 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/refuse.h"
+#include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_values.h"
-#include "ops/cpu/softmax.h"
 #include "ops/lattice.h"
 
 namespace wsss_fast {
@@ -18,7 +18,13 @@ namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
 constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kTile;
-constexpr int kRowAtOnce = 32;  // unaries of one image go through together up to this row width
+constexpr std::int64_t kStrip = 64;         // columns that are gone through together
+constexpr std::int64_t kChannelsAtOnce = 32;  // unaries of one image go through together up to that
+
+// An image's pixels as points.
+PointOrder pixel_order(std::int64_t height, std::int64_t width) {
+    return PointOrder(height, width, kStrip);
+}
 
 template <typename T>
 class PositionFeatures : public FeatureSource<T> {
@@ -33,16 +39,24 @@ class PositionFeatures : public FeatureSource<T> {
         high = i == 0 ? static_cast<T>(width_ - 1) / sx_ : static_cast<T>(height_ - 1) / sy_;
     }
     void read(std::int64_t begin, std::int64_t count, T* out) const override {
-        std::int64_t y = begin / width_;
-        std::int64_t x = begin % width_;
-        for (std::int64_t p = 0; p < count; ++p) {
-            out[p] = static_cast<T>(x) / sx_;
-            out[kTile + p] = static_cast<T>(y) / sy_;
-            if (++x == width_) {
-                x = 0;
-                ++y;
+        runs(begin, count, [&](std::int64_t to, std::int64_t at, std::int64_t n) {
+            const T y = static_cast<T>(at / width_) / sy_;
+            const auto x = static_cast<std::int32_t>(at % width_);
+            for (std::int32_t p = 0; p < n; ++p) {
+                out[to + p] = static_cast<T>(x + p) / sx_;
+                out[kTile + to + p] = y;
             }
-        }
+        });
+    }
+
+  protected:
+    // run(place in the tile, first pixel, how many)
+    template <typename Run>
+    void runs(std::int64_t begin, std::int64_t count, Run&& run) const {
+        pixel_order(height_, width_)
+            .runs(begin, begin + count, [&](std::int64_t first, std::int64_t at, std::int64_t n) {
+                run(first - begin, at, n);
+            });
     }
 
   private:
@@ -70,69 +84,64 @@ class ColourFeatures final : public PositionFeatures<T> {
     }
     void read(std::int64_t begin, std::int64_t count, T* out) const override {
         Base::read(begin, count, out);
-        for (int i = 0; i < 3; ++i) {
-            const Pixel* from = image_ + i * Base::points() + begin;
-            T* to = out + (2 + i) * kTile;
-            bool good = true;
-            for (std::int64_t p = 0; p < count; ++p) {
-                // NaN too becomes 0 here: the lattice must never see what range() did not promise.
-                const bool in_range = from[p] >= Pixel(0) && from[p] <= Pixel(255);
-                to[p] = in_range ? static_cast<T>(from[p]) / srgb_[i] : T(0);
-                good &= in_range;
+        Base::runs(begin, count, [&](std::int64_t first, std::int64_t at, std::int64_t n) {
+            for (int i = 0; i < 3; ++i) {
+                const Pixel* from = image_ + i * Base::points() + at;
+                T* to = out + (2 + i) * kTile + first;
+                bool good = true;
+                for (std::int64_t p = 0; p < n; ++p) {
+                    // NaN too becomes 0 here: the lattice must never see what range() did not
+                    // promise.
+                    const bool in_range = from[p] >= Pixel(0) && from[p] <= Pixel(255);
+                    to[p] = in_range ? static_cast<T>(from[p]) / srgb_[i] : T(0);
+                    good &= in_range;
+                }
+                if (!good) bad_.store(true);
             }
-            if (!good) note_bad(i * Base::points() + begin);
-        }
+        });
     }
-    // Flat index of the first value outside [0, 255] among those that were read, or -1.
+    // Flat index of the first value outside [0, 255] if one was read, or -1.
     std::int64_t bad() const {
-        std::int64_t at = bad_.load();
-        if (at == kNone) return -1;
+        if (!bad_.load()) return -1;
+        std::int64_t at = 0;
         while (image_[at] >= Pixel(0) && image_[at] <= Pixel(255)) ++at;
         return at;
     }
 
   private:
-    static constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
-
-    void note_bad(std::int64_t at) const {
-        std::int64_t least = bad_.load();
-        while (at < least && !bad_.compare_exchange_weak(least, at)) {
-        }
-    }
-
     const Pixel* image_;
     const T* srgb_;
-    mutable std::atomic<std::int64_t> bad_{kNone};
+    mutable std::atomic<bool> bad_{false};
 };
 
 // One pairwise term while an image is worked on.
 template <typename T>
 struct Term {
     Lattice<T> lattice;
-    LatticeValues<T> values;
+    LatticeValues<T> blurred;   // what messages are sliced from
+    LatticeValues<T> splatted;  // what the next messages are made of
     Buffer<T> norm;
     const T* before = nullptr;  // [points] factors of what is splatted, or null
     const T* after = nullptr;   // [points] factors of what is sliced, or null
-    std::vector<T> compat;      // diagonal: [padded classes]; matrix: its transpose, rows padded
 };
 
 template <typename T>
 class MeanField {
+    using Slice = typename LatticeValues<T>::Slice;
+
   public:
     explicit MeanField(const CrfParams<T>& params)
         : params_(params),
-          points_(params.height * params.width),
+          loops_(crf_loops<T>()),
+          order_(pixel_order(params.height, params.width)),
+          points_(order_.points()),
           classes_(static_cast<int>(params.classes)),
-          padded_(lattice_row_width(params.classes)),
-          terms_(static_cast<std::size_t>(params.kernel_count)) {
-        for (int k = 0; k < params.kernel_count; ++k)
-            set_compat(params.kernels[k], terms_[static_cast<std::size_t>(k)]);
-    }
+          terms_(static_cast<std::size_t>(params.kernel_count)) {}
 
     void run() {
         if (points_ == 0 || classes_ == 0 || params_.sets == 0) return;
         const std::int64_t together =
-            std::min(params_.sets, std::max<std::int64_t>(1, kRowAtOnce / padded_));
+            std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
             for (int k = 0; k < params_.kernel_count; ++k) {
                 // Positions are the same in every image.
@@ -142,29 +151,14 @@ class MeanField {
                 normalise(params_.kernels[k].normalization, term);
             }
             for (set_ = 0; set_ < params_.sets; set_ += together) {
-                infer(static_cast<int>(std::min(together, params_.sets - set_)));
+                sets_ = static_cast<int>(std::min(together, params_.sets - set_));
+                width_ = lattice_row_width(sets_ * classes_);
+                infer();
             }
         }
     }
 
   private:
-    void set_compat(const CrfKernel<T>& kernel, Term<T>& term) const {
-        if (kernel.compat_kind == CrfCompat::kScalar) {
-            term.compat.assign(1, kernel.compat[0]);
-        } else if (kernel.compat_kind == CrfCompat::kDiagonal) {
-            term.compat.assign(static_cast<std::size_t>(padded_), T(0));
-            std::copy(kernel.compat, kernel.compat + classes_, term.compat.begin());
-        } else {
-            term.compat.assign(static_cast<std::size_t>(classes_) * padded_, T(0));
-            for (int to = 0; to < classes_; ++to) {
-                for (int from = 0; from < classes_; ++from) {
-                    term.compat[static_cast<std::size_t>(from * padded_ + to)] =
-                        kernel.compat[to * classes_ + from];
-                }
-            }
-        }
-    }
-
     void build_lattice(const CrfKernel<T>& kernel, Term<T>& term) const {
         LatticeBuildParams<T> build;
         build.execution = params_.execution;
@@ -177,7 +171,7 @@ class MeanField {
             build.name = "features";
             const ArrayFeatures<T> features("features",
                                             kernel.features + image_ * kernel.dims * points_,
-                                            kernel.dims, points_, params_.execution);
+                                            kernel.dims, order_, params_.execution);
             build.features = &features;
             term.lattice.build(build);
         } else if (params_.image_bytes) {
@@ -218,19 +212,19 @@ class MeanField {
         if (normalization == CrfNormalization::kNone) return;
         const LatticeView<T> lattice = term.lattice.view();
         term.norm.resize(points_);
-        term.values.prepare(lattice, 1);
-        const std::vector<T> ones(static_cast<std::size_t>(kTile), T(1));
-        each_band(lattice.bands(), [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-            for (std::int64_t tile = begin; tile < end; ++tile)
-                term.values.splat(tile, ones.data(), nullptr);
+        LatticeValues<T>& values = term.splatted;
+        values.prepare(lattice, 1);
+        T ones[kTile];
+        std::fill(ones, ones + kTile, T(1));
+        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+            for (std::int64_t tile = begin; tile < end; ++tile) values.splat(tile, ones, nullptr);
         });
-        term.values.blur(BlurOrder::kForward, params_.execution);
+        values.blur(BlurOrder::kForward, params_.execution);
         const bool symmetric = normalization == CrfNormalization::kSymmetric;
-        each_band(lattice.bands(), [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
             T filtered[kTile];
             for (std::int64_t tile = begin; tile < end; ++tile) {
-                std::fill(filtered, filtered + kTile, T(0));
-                term.values.slice(tile, term.values.gain(), nullptr, filtered);
+                values.slice(tile, values.gain(), nullptr, Slice::kSet, filtered);
                 const std::int64_t count = std::min(kTile, points_ - tile * kTile);
                 T* norm = term.norm.data() + tile * kTile;
                 for (std::int64_t p = 0; p < count; ++p) {
@@ -243,18 +237,24 @@ class MeanField {
         if (normalization != CrfNormalization::kBefore) term.after = term.norm.data();
     }
 
-    // All mean-field iterations of `sets` unaries of one image, from set_ on.
-    void infer(int sets) {
-        const int width = sets * padded_;
-        for (Term<T>& term : terms_) term.values.prepare(term.lattice.view(), width);
+    // All mean-field iterations of sets_ unaries of one image, from set_ on.
+    void infer() {
         if (terms_.empty() || params_.iterations == 0) {
-            pass(sets, Pass::kOnly);
+            pass(Pass::kOnly);
             return;
         }
-        pass(sets, Pass::kFirst);
+        for (Term<T>& term : terms_) {
+            const LatticeView<T> lattice = term.lattice.view();
+            term.splatted.prepare(lattice, width_);
+            term.blurred.prepare(lattice, width_);
+        }
+        pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
-            for (Term<T>& term : terms_) term.values.blur(BlurOrder::kForward, params_.execution);
-            pass(sets, i < params_.iterations ? Pass::kMiddle : Pass::kLast);
+            for (Term<T>& term : terms_) {
+                std::swap(term.splatted, term.blurred);
+                term.blurred.blur(BlurOrder::kForward, params_.execution);
+            }
+            pass(i < params_.iterations ? Pass::kMiddle : Pass::kLast);
         }
     }
 
@@ -266,175 +266,196 @@ class MeanField {
     };
 
     // One pass over the pixels. Q is never stored but in the result.
-    void pass(int sets, Pass which) {
+    void pass(Pass which) {
         const bool has_messages = which == Pass::kMiddle || which == Pass::kLast;
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
-        const int width = sets * padded_;
-        const std::int64_t bands = (points_ + kLatticeBandPoints - 1) / kLatticeBandPoints;
-        std::vector<std::int64_t> bad(static_cast<std::size_t>(bands), -1);
-        each_band(bands, [&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-            std::vector<T> rows(static_cast<std::size_t>(kTile * width),
-                                -std::numeric_limits<T>::infinity());
-            std::vector<T> message;
+        std::vector<std::int64_t> bad(static_cast<std::size_t>(bands()), -1);
+        each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
+            Workspace work(width_);
             for (std::int64_t tile = begin; tile < end; ++tile) {
+                load_unary(tile, work);
+                if (has_messages) add_messages(tile, work);
                 const std::int64_t count = std::min(kTile, points_ - tile * kTile);
-                load_unary(tile, count, sets, rows.data());
-                if (has_messages) {
-                    for (int k = 0; k < params_.kernel_count; ++k)
-                        add_message(k, tile, count, sets, rows.data(), message);
-                }
-                const std::int64_t row = softmax(rows.data(), count * sets);
-                if (row >= 0 && bad[static_cast<std::size_t>(b)] < 0) {
-                    bad[static_cast<std::size_t>(b)] =
-                        (set_ + row % sets) * points_ + tile * kTile + row / sets;
+                for (int s = 0; s < sets_; ++s) {
+                    if (loops_.softmax(work.planes(s * classes_), classes_, count)) continue;
+                    std::int64_t& first_bad = bad[static_cast<std::size_t>(b)];
+                    if (first_bad < 0) first_bad = tile;
                 }
                 if (has_result) {
-                    store(tile, count, sets, rows.data());
+                    store(tile, work);
                 } else {
-                    for (Term<T>& term : terms_) term.values.splat(tile, rows.data(), term.before);
+                    loops_.to_rows(work.planes(), width_, work.rows());
+                    for (Term<T>& term : terms_)
+                        term.splatted.splat(tile, work.rows(), term.before);
                 }
             }
         });
-        for (const std::int64_t at : bad) {
-            if (at >= 0) fail(at, has_messages);
+        for (const std::int64_t tile : bad) {
+            if (tile >= 0) fail(tile);
         }
+    }
+
+    // What a thread needs for a tile. Planes and rows are zero where there is no channel, and stay.
+    class Workspace {
+      public:
+        explicit Workspace(int width)
+            : size_(width * kTile), memory_(static_cast<std::size_t>(3 * size_), T(0)) {}
+
+        T* planes(int channel = 0) { return memory_.data() + channel * kTile; }
+        T* messages(int channel = 0) { return planes(channel) + size_; }
+        T* rows() { return planes() + 2 * size_; }
+
+      private:
+        std::int64_t size_;
+        std::vector<T> memory_;
+    };
+
+    std::int64_t bands() const {
+        return (points_ + kLatticeBandPoints - 1) / kLatticeBandPoints;
+    }
+
+    // Runs body(band, first tile, tile after the last) for every band, bands at once.
+    template <typename Body>
+    void each_band(Body&& body) const {
+        const std::int64_t tiles = (points_ + kTile - 1) / kTile;
+        parallel_for(params_.execution, bands(), 1, [&](std::int64_t b, std::int64_t) {
+            body(b, b * kTilesPerBand, std::min(tiles, (b + 1) * kTilesPerBand));
+        });
+    }
+
+    // run(place in the tile, first pixel, how many)
+    template <typename Run>
+    void runs(std::int64_t tile, Run&& run) const {
+        const std::int64_t begin = tile * kTile;
+        order_.runs(begin, std::min(points_, begin + kTile),
+                    [&](std::int64_t first, std::int64_t at, std::int64_t count) {
+                        run(first - begin, at, count);
+                    });
     }
 
     const T* unary(std::int64_t set) const {
         return params_.unary + (image_ * params_.sets + set) * classes_ * points_;
     }
 
-    // -unary, pixel by pixel; the padding is -infinity.
-    void load_unary(std::int64_t tile, std::int64_t count, int sets, T* __restrict__ rows) const {
-        const std::int64_t width = sets * padded_;
-        for (int s = 0; s < sets; ++s) {
-            for (int c = 0; c < padded_; ++c) {
-                T* to = rows + s * padded_ + c;
-                if (c >= classes_) {
-                    for (std::int64_t p = 0; p < count; ++p)
-                        to[p * width] = -std::numeric_limits<T>::infinity();
-                    continue;
-                }
-                const T* from = unary(set_ + s) + c * points_ + tile * kTile;
-                for (std::int64_t p = 0; p < count; ++p) to[p * width] = -from[p];
-            }
-        }
-    }
-
-    void add_message(int k, std::int64_t tile, std::int64_t count, int sets, T* __restrict__ rows,
-                     std::vector<T>& scratch) const {
-        const Term<T>& term = terms_[static_cast<std::size_t>(k)];
-        const T gain = term.values.gain();
-        const CrfCompat kind = params_.kernels[k].compat_kind;
-        const T* __restrict__ compat = term.compat.data();
-        if (kind == CrfCompat::kScalar) {
-            term.values.slice(tile, compat[0] * gain, term.after, rows);
-            return;
-        }
-        scratch.assign(static_cast<std::size_t>(kTile * sets * padded_), T(0));
-        term.values.slice(tile, gain, term.after, scratch.data());
-        const int padded = padded_;
-        for (std::int64_t i = 0; i < count * sets; ++i) {
-            const T* __restrict__ message = scratch.data() + i * padded;
-            T* __restrict__ energy = rows + i * padded;
-            if (kind == CrfCompat::kDiagonal) {
-                for (int c = 0; c < padded; ++c) energy[c] -= compat[c] * message[c];
-            } else {
-                for (int from = 0; from < classes_; ++from) {
-                    const T* __restrict__ cost = compat + from * padded;
-                    for (int c = 0; c < padded; ++c) energy[c] -= cost[c] * message[from];
-                }
-            }
-        }
-    }
-
-    // The first of `count` rows whose softmax is not finite, or -1.
-    std::int64_t softmax(T* rows, std::int64_t count) const {
-        switch (padded_) {
-            case 1:
-                return softmax_rows<1>(rows, count);
-            case 2:
-                return softmax_rows<2>(rows, count);
-            case 4:
-                return softmax_rows<4>(rows, count);
-            case 24:
-                return softmax_rows<24>(rows, count);
-            default:
-                return softmax_rows<0>(rows, count);
-        }
-    }
-
-    template <int Width>
-    std::int64_t softmax_rows(T* rows, std::int64_t count) const {
-        const int width = Width > 0 ? Width : padded_;
-        std::int64_t bad = -1;
-        for (std::int64_t i = 0; i < count; ++i) {
-            if (!softmax_row<Width>(rows + i * width, width) && bad < 0) bad = i;
-        }
-        return bad;
-    }
-
-    void store(std::int64_t tile, std::int64_t count, int sets, const T* __restrict__ rows) const {
-        const std::int64_t width = sets * padded_;
-        const std::int64_t first = tile * kTile;
-        for (int s = 0; s < sets; ++s) {
-            const std::int64_t map = image_ * params_.sets + set_ + s;
-            const T* from = rows + s * padded_;
-            if (params_.probs) {
+    void load_unary(std::int64_t tile, Workspace& work) const {
+        runs(tile, [&](std::int64_t to, std::int64_t at, std::int64_t count) {
+            for (int s = 0; s < sets_; ++s) {
                 for (int c = 0; c < classes_; ++c) {
-                    T* to = params_.probs + (map * classes_ + c) * points_ + first;
-                    for (std::int64_t p = 0; p < count; ++p) to[p] = from[p * width + c];
+                    const T* from = unary(set_ + s) + c * points_ + at;
+                    T* energy = work.planes(s * classes_ + c) + to;
+                    for (std::int64_t p = 0; p < count; ++p) energy[p] = -from[p];
                 }
+            }
+        });
+    }
+
+    void add_messages(std::int64_t tile, Workspace& work) const {
+        // Potts terms are summed up before they are turned to planes.
+        Slice how = Slice::kSet;
+        for (int k = 0; k < params_.kernel_count; ++k) {
+            if (params_.kernels[k].compat_kind != CrfCompat::kScalar) continue;
+            slice(k, tile, params_.kernels[k].compat[0], how, work);
+            how = Slice::kAdd;
+        }
+        if (how == Slice::kAdd) loops_.to_planes(work.rows(), width_, true, work.planes());
+        for (int k = 0; k < params_.kernel_count; ++k) {
+            const CrfKernel<T>& kernel = params_.kernels[k];
+            if (kernel.compat_kind == CrfCompat::kScalar) continue;
+            slice(k, tile, T(1), Slice::kSet, work);
+            loops_.to_planes(work.rows(), width_, false, work.messages());
+            const auto apply = kernel.compat_kind == CrfCompat::kDiagonal ? loops_.apply_diagonal
+                                                                          : loops_.apply_matrix;
+            for (int s = 0; s < sets_; ++s) {
+                apply(work.messages(s * classes_), kernel.compat, classes_,
+                      work.planes(s * classes_));
+            }
+        }
+    }
+
+    void slice(int k, std::int64_t tile, T factor, Slice how, Workspace& work) const {
+        const Term<T>& term = terms_[static_cast<std::size_t>(k)];
+        term.blurred.slice(tile, factor * term.blurred.gain(), term.after, how, work.rows());
+    }
+
+    void store(std::int64_t tile, Workspace& work) const {
+        for (int s = 0; s < sets_; ++s) {
+            const T* planes = work.planes(s * classes_);
+            const std::int64_t map = image_ * params_.sets + set_ + s;
+            if (params_.probs) {
+                runs(tile, [&](std::int64_t from, std::int64_t at, std::int64_t count) {
+                    for (int c = 0; c < classes_; ++c) {
+                        const T* q = planes + c * kTile + from;
+                        std::copy(q, q + count, params_.probs + (map * classes_ + c) * points_ + at);
+                    }
+                });
             }
             if (params_.labels) {
-                for (std::int64_t p = 0; p < count; ++p) {
-                    const T* row = from + p * width;
-                    const auto label =
-                        std::max_element(row, row + classes_) - row;  // the first of equals
-                    store_label(map * points_ + first + p, label);
-                }
+                std::int32_t best[kTile];
+                loops_.argmax(planes, classes_, best);
+                runs(tile, [&](std::int64_t from, std::int64_t at, std::int64_t count) {
+                    store_labels(best + from, map * points_ + at, count);
+                });
             }
         }
     }
 
-    void store_label(std::int64_t at, std::int64_t label) const {
+    void store_labels(const std::int32_t* from, std::int64_t at, std::int64_t count) const {
+        const auto put = [&](auto* to) {
+            using Label = std::remove_pointer_t<decltype(to)>;
+            for (std::int64_t p = 0; p < count; ++p) to[at + p] = static_cast<Label>(from[p]);
+        };
         if (params_.label_bytes == 1) {
-            static_cast<std::uint8_t*>(params_.labels)[at] = static_cast<std::uint8_t>(label);
+            put(static_cast<std::uint8_t*>(params_.labels));
         } else if (params_.label_bytes == 2) {
-            static_cast<std::int16_t*>(params_.labels)[at] = static_cast<std::int16_t>(label);
+            put(static_cast<std::int16_t*>(params_.labels));
         } else {
-            static_cast<std::int32_t*>(params_.labels)[at] = static_cast<std::int32_t>(label);
+            put(static_cast<std::int32_t*>(params_.labels));
         }
     }
 
-    // at: unary of this image and pixel where softmax was not finite.
-    [[noreturn]] void fail(std::int64_t at, bool has_messages) const {
-        const std::int64_t set = at / points_;
-        const std::int64_t p = at % points_;
-        const std::string where = " in image " + std::to_string(image_) + ", unary " +
-                                  std::to_string(set) + ", y " + std::to_string(p / params_.width) +
-                                  ", x " + std::to_string(p % params_.width);
-        if (has_messages) {
-            refuse("compat: expected weights that keep energies finite, got an overflow", where);
+    // tile: the first of this image in which a softmax was not finite.
+    [[noreturn]] void fail(std::int64_t tile) const {
+        constexpr T kInfinity = std::numeric_limits<T>::infinity();
+        for (int s = 0; s < sets_; ++s) {
+            for (std::int64_t p = tile * kTile; p < std::min(points_, (tile + 1) * kTile); ++p) {
+                const std::int64_t at = order_.at(p);
+                bool possible = false;
+                for (int c = 0; c < classes_; ++c) {
+                    const T value = unary(set_ + s)[c * points_ + at];
+                    possible |= value < kInfinity;
+                    // +infinity, a probability of zero, is legal unless the whole pixel is that.
+                    if (value > -kInfinity) continue;
+                    refuse("unary: expected energies that are finite or +inf, got ", value,
+                           " for class ", c, where(s, at));
+                }
+                if (!possible) {
+                    refuse(
+                        "unary: expected a finite energy for at least one class, got +inf for all "
+                        "classes",
+                        where(s, at));
+                }
+            }
         }
-        for (int c = 0; c < classes_; ++c) {
-            const T value = unary(set)[c * points_ + p];
-            // +infinity, a probability of zero, is legal unless the whole pixel is that.
-            if (value > -std::numeric_limits<T>::infinity()) continue;
-            refuse("unary: expected energies that are finite or +inf, got ", value, " for class ",
-                   c, where);
-        }
-        refuse("unary: expected a finite energy for at least one class, got +inf for all classes",
-               where);
+        refuse("compat: expected weights that keep energies finite, got an overflow",
+               where(0, order_.at(tile * kTile)));
+    }
+
+    std::string where(int s, std::int64_t at) const {
+        return " in image " + std::to_string(image_) + ", unary " + std::to_string(set_ + s) +
+               ", y " + std::to_string(at / params_.width) + ", x " +
+               std::to_string(at % params_.width);
     }
 
     const CrfParams<T>& params_;
+    const CrfLoops<T>& loops_;
+    PointOrder order_;
     std::int64_t points_;
     int classes_;
-    int padded_;  // classes and padding in a row
     std::vector<Term<T>> terms_;
     std::int64_t image_ = 0;
-    std::int64_t set_ = 0;
+    std::int64_t set_ = 0;  // the first of the unaries that go through together
+    int sets_ = 0;          // how many they are
+    int width_ = 0;         // of a row that holds their classes
 };
 
 }  // namespace

@@ -67,8 +67,7 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
             for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
-                std::fill(rows.begin(), rows.end(), T(0));
-                work.slice(tile, work.gain(), nullptr, rows.data());
+                work.slice(tile, work.gain(), nullptr, LatticeValues<T>::Slice::kSet, rows.data());
                 for (std::int64_t c = 0; c < channels; ++c) {
                     T* to = out + c * points + begin;
                     for (std::int64_t p = 0; p < count; ++p) {

@@ -2,8 +2,10 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <limits>
-#include <vector>
+
+#include "common/buffer.h"
 
 namespace wsss_fast {
 
@@ -13,7 +15,7 @@ namespace wsss_fast {
 // enough for all ordinary images; more are for many dimensions or wide ranges.
 template <int Words>
 struct VertexKey {
-    std::array<std::uint64_t, Words> word{};
+    std::uint64_t word[Words];
 
     VertexKey& operator+=(const VertexKey& other) {
         for (int w = 0; w < Words; ++w) word[w] += other.word[w];
@@ -64,8 +66,8 @@ struct KeyLayout {
     // For coordinates 0..d; the last one follows from the others (they sum to zero) and has stride
     // 0.
     std::array<VertexKey<Words>, 17> stride{};
-    VertexKey<Words> origin;  // to be taken off, so that the lowest corner has key 0
-    VertexKey<Words> all;     // a step of one along every coordinate
+    VertexKey<Words> origin{};  // to be taken off, so that the lowest corner has key 0
+    VertexKey<Words> all{};     // a step of one along every coordinate
 
     KeyLayout(int dims, const std::int64_t* low, const std::int64_t* high) {
         int w = 0;
@@ -84,78 +86,112 @@ struct KeyLayout {
     }
 };
 
-// Numbers keys in the order in which they first come: open addressing, linear probing, at most half
-// full.
+// Finds the number of a key in an array of keys that somebody else holds: open addressing, linear
+// probing, at most half full. A slot holds 32 bits of the hash beside the number, so that other keys
+// are told apart without a look at the array.
 template <int Words>
 class VertexTable {
   public:
     using Key = VertexKey<Words>;
 
-    explicit VertexTable(std::int64_t expected = 0) {
+    // Empty, with room for `expected` keys.
+    void reset(std::int64_t expected) {
         int bits = 8;
         while ((std::int64_t{1} << bits) < 2 * expected) ++bits;
-        reset(bits);
-    }
-
-    std::int32_t find_or_insert(const Key& key) {
-        std::uint64_t slot = key.hash() >> shift_;
-        while (slots_[slot].id >= 0) {
-            if (slots_[slot].key == key) return slots_[slot].id;
-            slot = (slot + 1) & mask_;
-        }
-        const auto id = static_cast<std::int32_t>(keys_.size());
-        slots_[slot] = {key, id};
-        keys_.push_back(key);
-        if (2 * keys_.size() > slots_.size()) grow();
-        return id;
-    }
-
-    // Negative if the key is not there.
-    std::int32_t find(const Key& key) const {
-        std::uint64_t slot = key.hash() >> shift_;
-        while (slots_[slot].id >= 0) {
-            if (slots_[slot].key == key) return slots_[slot].id;
-            slot = (slot + 1) & mask_;
-        }
-        return -1;
-    }
-
-    const std::vector<Key>& keys() const { return keys_; }
-    std::int64_t size() const { return static_cast<std::int64_t>(keys_.size()); }
-
-    // Keeps the keys only: no more look-ups.
-    void drop_slots() { std::vector<Slot>().swap(slots_); }
-    void drop() {
-        drop_slots();
-        std::vector<Key>().swap(keys_);
-    }
-
-  private:
-    struct Slot {
-        Key key{};
-        std::int32_t id = -1;
-    };
-
-    void reset(int bits) {
-        std::vector<Slot>().swap(slots_);
-        slots_.resize(std::size_t{1} << bits);
-        mask_ = slots_.size() - 1;
+        slots_.resize(std::int64_t{1} << bits);
+        std::memset(slots_.data(), 0, sizeof(std::uint64_t) << bits);
+        mask_ = (std::uint64_t{1} << bits) - 1;
         shift_ = 64 - bits;
     }
 
-    void grow() {
-        reset(64 - shift_ + 1);
-        for (std::size_t id = 0; id < keys_.size(); ++id) {
-            std::uint64_t slot = keys_[id].hash() >> shift_;
-            while (slots_[slot].id >= 0) slot = (slot + 1) & mask_;
-            slots_[slot] = {keys_[id], static_cast<std::int32_t>(id)};
+    std::int64_t room() const { return static_cast<std::int64_t>(mask_ + 1) / 2; }
+
+    void prefetch(std::uint64_t hash) const {
+#if defined(__GNUC__)
+        __builtin_prefetch(slots_.data() + (hash >> shift_));
+#endif
+    }
+
+    // The number of the key, or -1.
+    std::int32_t find(const Key& key, std::uint64_t hash, const Key* keys) const {
+        for (std::uint64_t at = hash >> shift_;; at = (at + 1) & mask_) {
+            const std::uint64_t slot = slots_[static_cast<std::int64_t>(at)];
+            if (slot == 0) return -1;
+            if (tag(slot) == tag_of(hash) && keys[number(slot)] == key) return number(slot);
         }
     }
 
-    std::vector<Slot> slots_;
-    std::vector<Key> keys_;
+    // The number of the key; `fresh`, which it then has, if it is not there.
+    std::int32_t find_or_insert(const Key& key, std::uint64_t hash, const Key* keys,
+                                std::int32_t fresh) {
+        for (std::uint64_t at = hash >> shift_;; at = (at + 1) & mask_) {
+            std::uint64_t& slot = slots_[static_cast<std::int64_t>(at)];
+            if (slot == 0) {
+                slot = static_cast<std::uint64_t>(tag_of(hash)) << 32 |
+                       (static_cast<std::uint64_t>(fresh) + 1);
+                return fresh;
+            }
+            if (tag(slot) == tag_of(hash) && keys[number(slot)] == key) return number(slot);
+        }
+    }
+
+    void release() { slots_.release(); }
+
+  private:
+    static std::uint32_t tag(std::uint64_t slot) { return static_cast<std::uint32_t>(slot >> 32); }
+    // The lower bits, as the upper ones choose the slot; for one word they are one to one with the
+    // lower bits of the key.
+    static std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash); }
+    static std::int32_t number(std::uint64_t slot) {
+        return static_cast<std::int32_t>(static_cast<std::uint32_t>(slot) - 1);
+    }
+
+    Buffer<std::uint64_t> slots_;
     std::uint64_t mask_ = 0;
     int shift_ = 0;
+};
+
+// Numbers keys in the order in which they first come, and holds them.
+template <int Words>
+class VertexNumbers {
+  public:
+    using Key = VertexKey<Words>;
+
+    explicit VertexNumbers(std::int64_t expected) {
+        table_.reset(expected);
+        keys_.resize(table_.room());
+    }
+
+    std::int32_t find_or_insert(const Key& key) {
+        const auto fresh = static_cast<std::int32_t>(size_);
+        const std::int32_t found = table_.find_or_insert(key, key.hash(), keys_.data(), fresh);
+        if (found == fresh) {
+            keys_[size_++] = key;
+            if (size_ == table_.room()) grow();
+        }
+        return found;
+    }
+
+    const Key* keys() const { return keys_.data(); }
+    std::int64_t size() const { return size_; }
+    // Keeps the keys only: no more look-ups.
+    void drop_table() { table_.release(); }
+
+  private:
+    void grow() {
+        Buffer<Key> old = std::move(keys_);
+        table_.reset(2 * size_);
+        keys_ = Buffer<Key>(table_.room());
+        std::memcpy(keys_.data(), old.data(), static_cast<std::size_t>(size_) * sizeof(Key));
+        for (std::int64_t i = 0; i < size_; ++i) {
+            table_.find_or_insert(keys_[i], keys_[i].hash(), keys_.data(),
+                                  static_cast<std::int32_t>(i));
+        }
+    }
+
+    VertexTable<Words> table_;
+    Buffer<Key> keys_;
+    std::int64_t size_ = 0;
 };
 
 }  // namespace wsss_fast

@@ -167,7 +167,7 @@ class Strip {
         for (std::int64_t c = 0; c < classes_; ++c) {
             T* values = values_.data() + c * stride_;
             for (std::int64_t x = 0; x < count_; ++x) {
-                values[x] = exp_nonpositive(values[x] - peak[x]);
+                values[x] = baseline::exp_nonpositive(values[x] - peak[x]);
                 total[x] += values[x];
             }
         }
@@ -182,7 +182,7 @@ class Strip {
         for (std::int64_t c = 0; c < classes_; ++c) {
             T* values = values_.data() + c * stride_;
             for (std::int64_t x = 0; x < count_; ++x) {
-                const T e = exp_nonpositive(-std::abs(values[x]));
+                const T e = baseline::exp_nonpositive(-std::abs(values[x]));
                 values[x] = (values[x] >= T(0) ? T(1) : e) / (T(1) + e);
             }
         }

@@ -1,0 +1,34 @@
+#include "ops/cpu/crf_isa.h"
+#include "ops/cpu/lattice_isa.h"
+
+namespace wsss_fast {
+
+template <typename T>
+const LatticeLoops<T>& lattice_loops() {
+#if defined(WSSS_FAST_X86)
+    static const LatticeLoops<T> loops[] = {baseline::make_lattice_loops<T>(),
+                                            avx2::make_lattice_loops<T>(),
+                                            avx512::make_lattice_loops<T>()};
+#else
+    static const LatticeLoops<T> loops[] = {baseline::make_lattice_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
+template <typename T>
+const CrfLoops<T>& crf_loops() {
+#if defined(WSSS_FAST_X86)
+    static const CrfLoops<T> loops[] = {baseline::make_crf_loops<T>(), avx2::make_crf_loops<T>(),
+                                        avx512::make_crf_loops<T>()};
+#else
+    static const CrfLoops<T> loops[] = {baseline::make_crf_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
+template const LatticeLoops<float>& lattice_loops();
+template const LatticeLoops<double>& lattice_loops();
+template const CrfLoops<float>& crf_loops();
+template const CrfLoops<double>& crf_loops();
+
+}  // namespace wsss_fast

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/isa.h"
+
+// The hot loops of the permutohedral lattice, built once for each instruction set. Plain addresses
+// and sizes: what they mean is in ops/lattice.h.
+namespace wsss_fast {
+
+constexpr int kTilePoints = 64;        // points that are worked on together
+constexpr int kMaxTileDims = 16;       // features of a point
+constexpr int kLongestFixedChain = 8;  // longer chains say how long they are
+
+// The simplices around the points of one tile, a field an array over the tile.
+template <typename T>
+struct TileSimplices {
+    T feature[kMaxTileDims][kTilePoints];          // in; set up to the end of the tile
+    T rest[kMaxTileDims + 1][kTilePoints];         // points minus origins, in units of d+1
+    T sorted[kMaxTileDims + 1][kTilePoints];       // the same in descending order
+    std::int32_t origin[kMaxTileDims + 1][kTilePoints];  // the remainder-0 corner, in units of d+1
+    std::int32_t rank[kMaxTileDims + 1][kTilePoints];    // place of a coordinate in descending order
+    std::uint64_t key[kMaxTileDims + 1][kTilePoints];    // of every corner, where one word holds it
+};
+
+// How corners become keys of one word.
+struct CornerKeys {
+    std::uint64_t stride[kMaxTileDims + 1];  // of a coordinate, times d+1
+    std::uint64_t origin;                    // to be taken off
+    std::uint64_t all;                       // a step of one along every coordinate
+};
+
+// Loops over rows of `width` values, the width known to the compiler where it is a common one.
+template <typename T>
+struct LatticeRowLoops {
+    // rows[offset] += weight * (scale * values) for each corner of `count` points; scale may be
+    // null.
+    void (*splat)(const T* values, const T* scale, const std::int32_t* offset, const T* weight,
+                  int corners, std::int64_t count, int width, T* rows);
+    // out = or += factor * scale * (sum over corners of weight * rows[offset]); scale may be null.
+    void (*slice)(const T* rows, T factor, const T* scale, const std::int32_t* offset,
+                  const T* weight, int corners, std::int64_t count, int width, bool add, T* out);
+    // row += (row before + row after) / 2 along each of `chains` chains of `length` rows; length 0:
+    // each chain stands behind its length.
+    void (*blur)(const std::int32_t* chain, std::int64_t chains, int length, int width, T* rows);
+    // to += from, or to = from, for `count` pairs of rows.
+    void (*fold)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, int width,
+                 T* rows);
+    void (*copy)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, int width,
+                 T* rows);
+};
+
+template <typename T>
+struct LatticeLoops {
+    // feature -> rest, sorted, origin, rank. `scale`: [dims], takes features into the hyperplane.
+    void (*simplices)(int dims, const T* scale, TileSimplices<T>& tile);
+    // origin and rank -> key.
+    void (*keys)(int dims, const CornerKeys& corners, TileSimplices<T>& tile);
+    LatticeRowLoops<T> (*rows)(int width);
+};
+
+// Those of the set that is in use.
+template <typename T>
+const LatticeLoops<T>& lattice_loops();
+
+namespace baseline {
+template <typename T>
+LatticeLoops<T> make_lattice_loops();
+}
+namespace avx2 {
+template <typename T>
+LatticeLoops<T> make_lattice_loops();
+}
+namespace avx512 {
+template <typename T>
+LatticeLoops<T> make_lattice_loops();
+}
+
+}  // namespace wsss_fast
