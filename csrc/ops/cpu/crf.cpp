@@ -152,7 +152,7 @@ class MeanField {
             }
             for (set_ = 0; set_ < params_.sets; set_ += together) {
                 sets_ = static_cast<int>(std::min(together, params_.sets - set_));
-                width_ = lattice_row_width(sets_ * classes_);
+                blocks_ = channel_blocks(sets_ * classes_);
                 infer();
             }
         }
@@ -213,7 +213,7 @@ class MeanField {
         const LatticeView<T> lattice = term.lattice.view();
         term.norm.resize(points_);
         LatticeValues<T>& values = term.splatted;
-        values.prepare(lattice, 1);
+        values.prepare(lattice, channel_blocks(1));
         T ones[kTile];
         std::fill(ones, ones + kTile, T(1));
         each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -245,8 +245,8 @@ class MeanField {
         }
         for (Term<T>& term : terms_) {
             const LatticeView<T> lattice = term.lattice.view();
-            term.splatted.prepare(lattice, width_);
-            term.blurred.prepare(lattice, width_);
+            term.splatted.prepare(lattice, blocks_);
+            term.blurred.prepare(lattice, blocks_);
         }
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
@@ -271,9 +271,10 @@ class MeanField {
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
         std::vector<std::int64_t> bad(static_cast<std::size_t>(bands()), -1);
         each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-            Workspace work(width_);
+            Workspace work(padded_channels(blocks_));
             for (std::int64_t tile = begin; tile < end; ++tile) {
                 load_unary(tile, work);
+                prefetch_unary(tile + 1);
                 if (has_messages) add_messages(tile, work);
                 const std::int64_t count = std::min(kTile, points_ - tile * kTile);
                 for (int s = 0; s < sets_; ++s) {
@@ -284,7 +285,7 @@ class MeanField {
                 if (has_result) {
                     store(tile, work);
                 } else {
-                    loops_.to_rows(work.planes(), width_, work.rows());
+                    to_rows(work);
                     for (Term<T>& term : terms_)
                         term.splatted.splat(tile, work.rows(), term.before);
                 }
@@ -298,8 +299,8 @@ class MeanField {
     // What a thread needs for a tile. Planes and rows are zero where there is no channel, and stay.
     class Workspace {
       public:
-        explicit Workspace(int width)
-            : size_(width * kTile), memory_(static_cast<std::size_t>(3 * size_), T(0)) {}
+        explicit Workspace(int channels)
+            : size_(channels * kTile), memory_(static_cast<std::size_t>(3 * size_), T(0)) {}
 
         T* planes(int channel = 0) { return memory_.data() + channel * kTile; }
         T* messages(int channel = 0) { return planes(channel) + size_; }
@@ -349,6 +350,19 @@ class MeanField {
         });
     }
 
+    // A strip's rows are too far apart for the hardware to see them coming.
+    void prefetch_unary(std::int64_t tile) const {
+#if defined(__GNUC__)
+        constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
+        runs(tile, [&](std::int64_t, std::int64_t at, std::int64_t count) {
+            for (int c = 0; c < sets_ * classes_; ++c) {
+                const T* plane = unary(set_) + c * points_ + at;
+                for (std::int64_t p = 0; p < count; p += kLine) __builtin_prefetch(plane + p);
+            }
+        });
+#endif
+    }
+
     void add_messages(std::int64_t tile, Workspace& work) const {
         // Potts terms are summed up before they are turned to planes.
         Slice how = Slice::kSet;
@@ -357,18 +371,32 @@ class MeanField {
             slice(k, tile, params_.kernels[k].compat[0], how, work);
             how = Slice::kAdd;
         }
-        if (how == Slice::kAdd) loops_.to_planes(work.rows(), width_, true, work.planes());
+        if (how == Slice::kAdd) to_planes(work, true, work.planes());
         for (int k = 0; k < params_.kernel_count; ++k) {
             const CrfKernel<T>& kernel = params_.kernels[k];
             if (kernel.compat_kind == CrfCompat::kScalar) continue;
             slice(k, tile, T(1), Slice::kSet, work);
-            loops_.to_planes(work.rows(), width_, false, work.messages());
+            to_planes(work, false, work.messages());
             const auto apply = kernel.compat_kind == CrfCompat::kDiagonal ? loops_.apply_diagonal
                                                                           : loops_.apply_matrix;
             for (int s = 0; s < sets_; ++s) {
                 apply(work.messages(s * classes_), kernel.compat, classes_,
                       work.planes(s * classes_));
             }
+        }
+    }
+
+    void to_planes(Workspace& work, bool add, T* planes) const {
+        for (const ChannelBlock& block : blocks_) {
+            loops_.to_planes(work.rows() + block.first * kTile, block.width, add,
+                             planes + block.first * kTile);
+        }
+    }
+
+    void to_rows(Workspace& work) const {
+        for (const ChannelBlock& block : blocks_) {
+            loops_.to_rows(work.planes(block.first), block.width,
+                           work.rows() + block.first * kTile);
         }
     }
 
@@ -455,7 +483,7 @@ class MeanField {
     std::int64_t image_ = 0;
     std::int64_t set_ = 0;  // the first of the unaries that go through together
     int sets_ = 0;          // how many they are
-    int width_ = 0;         // of a row that holds their classes
+    std::vector<ChannelBlock> blocks_;  // that hold their classes
 };
 
 }  // namespace

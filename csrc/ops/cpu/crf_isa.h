@@ -12,7 +12,7 @@ namespace wsss_fast {
 
 template <typename T>
 struct CrfLoops {
-    // planes = or += rows, [kTilePoints][width] turned; both `width` channels.
+    // planes = or += rows, [kTilePoints][width], turned.
     void (*to_planes)(const T* rows, int width, bool add, T* planes);
     // The other way.
     void (*to_rows)(const T* planes, int width, T* rows);

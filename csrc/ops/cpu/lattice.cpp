@@ -88,8 +88,8 @@ CornerKeys corner_keys(const KeyLayout<Words>& layout, int dims) {
 // the corners of remainder r-1, which `key` holds.
 template <int Words, typename T>
 void step_keys(const KeyLayout<Words>& layout, const TileSimplices<T>& tile, int d, int r,
-               std::int64_t count, VertexKey<Words>* key) {
-    for (std::int64_t p = 0; p < count; ++p) {
+               VertexKey<Words>* key) {
+    for (std::int64_t p = 0; p < kTile; ++p) {
         if (r > 0) key[p] += layout.all;
         if (r == 0) {
             key[p] = {};
@@ -217,6 +217,8 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
         for (std::int64_t t = begin / kTile; t * kTile < end; ++t) fresh_[t] += row;
     });
 
+    const Probe probe = lattice_loops<T>().probe;
+
     // Which rows are the same vertex.
     VertexTable<Words> table;
     table.reset(rows_);
@@ -233,25 +235,17 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
         Key step{};
         step -= layout.all;
         step.add(layout.stride[static_cast<std::size_t>(axis)], corners);
-        // The neighbours are waited for after others are asked for.
-        constexpr std::int64_t kBlock = 32;
-        Key key[kBlock];
-        std::uint64_t hash[kBlock];
         AxisChains links(rows_);
-        for (std::int64_t begin = 0; begin < rows_; begin += kBlock) {
-            const std::int64_t count = std::min(kBlock, rows_ - begin);
-            for (std::int64_t i = 0; i < count; ++i) {
-                key[i] = keys[begin + i];
+        Key key[kTile];
+        std::int32_t found[kTile];
+        for (std::int64_t begin = 0; begin < rows_; begin += kTile) {
+            const std::int64_t count = std::min(kTile, rows_ - begin);
+            for (std::int64_t i = 0; i < kTile; ++i) {
+                key[i] = keys[begin + std::min(i, count - 1)];
                 key[i] += step;
-                hash[i] = key[i].hash();
-                table.prefetch(hash[i]);
             }
-            for (std::int64_t i = 0; i < count; ++i) {
-                const auto row = static_cast<std::int32_t>(begin + i);
-                if (owner[row] != row) continue;
-                const std::int32_t after = table.find(key[i], hash[i], keys.data());
-                if (after >= 0) links.link(row, after);
-            }
+            table.find(key, keys.data(), probe, found);
+            links.link(static_cast<std::int32_t>(begin), owner.data() + begin, found, count);
         }
         links.cut(chain_[axis], piece_[axis]);
     });
@@ -280,16 +274,16 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
         if constexpr (Words == 1) loops.keys(d, plain, *tile);
         for (int r = 0; r <= d; ++r) {
             if constexpr (Words == 1) {
-                for (std::int64_t p = 0; p < count; ++p) key[p].word[0] = tile->key[r][p];
+                for (std::int64_t p = 0; p < kTile; ++p) key[p].word[0] = tile->key[r][p];
             } else {
-                step_keys(layout, *tile, d, r, count, key);
+                step_keys(layout, *tile, d, r, key);
             }
+            std::int32_t row[kTile];
+            numbers.find_or_insert(key, count, loops.probe, row);
             std::int32_t* offset = offset_.data() + begin * corners + r;
             T* weight = weight_.data() + begin * corners + r;
             for (std::int64_t p = 0; p < count; ++p) {
-                // Neighbouring points share corners often.
-                offset[p * corners] = p > 0 && key[p] == key[p - 1] ? offset[(p - 1) * corners]
-                                                                     : numbers.find_or_insert(key[p]);
+                offset[p * corners] = row[p];
                 weight[p * corners] =
                     r > 0 ? tile->sorted[d - r][p] - tile->sorted[d - r + 1][p]
                           : tile->sorted[d][p] + (T(1) - tile->sorted[0][p]);

@@ -1,76 +1,129 @@
 #include "ops/cpu/lattice_chains.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "ops/cpu/lattice_isa.h"
 
 namespace wsss_fast {
 namespace {
 
+constexpr std::int32_t kFixed = kLongestFixedChain;
 constexpr std::int64_t kPieceEntries = 4096;
+constexpr std::int64_t kBlock = 64;
+
+// Up to kBlock chains: their rows, as far as kFixed, and their lengths, kFixed + 1 for all that are
+// longer.
+struct Walks {
+    std::int32_t row[kBlock][kFixed];
+    std::int32_t length[kBlock];
+
+    // Step by step, all chains at once: the loads of a step do not wait for each other, and no
+    // branch depends on a length.
+    void walk(const std::int32_t* head, std::int64_t count, const std::int32_t* after,
+              std::int32_t nothing) {
+        std::int32_t at[kBlock];
+        for (std::int64_t i = 0; i < count; ++i) {
+            at[i] = head[i];
+            row[i][0] = head[i];
+            length[i] = 1;
+        }
+        for (std::int32_t step = 1; step <= kFixed; ++step) {
+            for (std::int64_t i = 0; i < count; ++i) {
+                at[i] = after[at[i]];
+                if (step < kFixed) row[i][step] = at[i];
+                length[i] += at[i] != nothing ? 1 : 0;
+            }
+        }
+    }
+};
 
 }  // namespace
 
-AxisChains::AxisChains(std::int64_t rows) : after_(rows), is_after_(rows) {
-    std::fill(after_.data(), after_.data() + rows, -1);
-    std::fill(is_after_.data(), is_after_.data() + rows, std::uint8_t{0});
+AxisChains::AxisChains(std::int64_t rows) : rows_(rows), after_(rows + 1), is_after_(rows + 1) {
+    std::fill(is_after_.data(), is_after_.data() + rows + 1, std::uint8_t{0});
+    after_[rows] = static_cast<std::int32_t>(rows);
 }
 
-void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) {
-    constexpr std::int32_t kLong = kLongestFixedChain + 1;  // stands for all longer ones
-    const std::int64_t rows = after_.size();
+void AxisChains::link(std::int32_t first, const std::int32_t* owner, const std::int32_t* after,
+                      std::int64_t count) {
+    const auto nothing = static_cast<std::int32_t>(rows_);
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::int32_t row = first + static_cast<std::int32_t>(i);
+        const std::int32_t next = owner[i] == row && after[i] >= 0 ? after[i] : nothing;
+        after_[row] = next;
+        is_after_[next] = 1;
+    }
+}
 
-    // Chain after chain in the order of their first rows; the last row of each as its complement.
-    Buffer<std::int32_t> walk(rows);
-    std::int64_t walked = 0;
-    std::int64_t entries[kLong + 1] = {};  // by length
-    for (std::int64_t row = 0; row < rows; ++row) {
-        if (after_[row] < 0 || is_after_[row]) continue;
-        const std::int64_t begin = walked;
-        auto at = static_cast<std::int32_t>(row);
-        for (; after_[at] >= 0; at = after_[at]) walk[walked++] = at;
-        walk[walked++] = ~at;
-        const std::int64_t length = walked - begin;
-        entries[std::min<std::int64_t>(length, kLong)] +=
-            length < kLong ? length : length + 1;  // a long one has its length before it
+void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) const {
+    const auto nothing = static_cast<std::int32_t>(rows_);
+    constexpr std::int32_t kLong = kFixed + 1;
+    Walks walks;
+
+    Buffer<std::int32_t> head(rows_ + 1);
+    std::int64_t heads = 0;
+    for (std::int64_t row = 0; row < rows_; ++row) {
+        head[heads] = static_cast<std::int32_t>(row);
+        heads += (after_[row] != nothing) & (is_after_[row] == 0) ? 1 : 0;
     }
 
-    // Sorted by length.
-    std::int64_t at[kLong + 1];
+    // How many chains of each length, and how many rows the long ones have.
+    std::int64_t chains[kLong + 1] = {};
+    std::int64_t long_rows = 0;
+    for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
+        const std::int64_t count = std::min(kBlock, heads - begin);
+        walks.walk(head.data() + begin, count, after_.data(), nothing);
+        for (std::int64_t i = 0; i < count; ++i) {
+            ++chains[walks.length[i]];
+            if (walks.length[i] < kLong) continue;
+            for (std::int32_t at = head[begin + i]; at != nothing; at = after_[at]) ++long_rows;
+        }
+    }
+
+    // Sorted by length, with room behind each length for what a copy of fixed size writes too much.
+    std::int64_t at[kLong + 1] = {};
     std::int64_t size = 0;
-    for (std::int32_t length = 2; length <= kLong; ++length) {
-        at[length] = size;
-        size += entries[length];
-    }
-    chain.resize(size);
     pieces.clear();
     for (std::int32_t length = 2; length < kLong; ++length) {
+        at[length] = size;
         const std::int64_t most = kPieceEntries / length;
-        for (std::int64_t i = 0; i < entries[length] / length; i += most) {
-            const std::int64_t count = std::min(most, entries[length] / length - i);
-            pieces.push_back({at[length] + i * length, static_cast<std::int32_t>(count), length});
+        for (std::int64_t i = 0; i < chains[length]; i += most) {
+            const std::int64_t count = std::min(most, chains[length] - i);
+            pieces.push_back({size + i * length, static_cast<std::int32_t>(count), length});
         }
+        size += chains[length] * length + kFixed;
     }
+    at[kLong] = size;
+    chain.resize(size + long_rows + chains[kLong] + kChainSlack);
+    std::memset(chain.data(), 0, static_cast<std::size_t>(chain.size()) * sizeof(std::int32_t));
+
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
-    for (std::int64_t begin = 0, end = 0; begin < walked; begin = end) {
-        while (walk[end++] >= 0) {
-        }
-        const std::int64_t length = end - begin;
-        std::int32_t* to = chain.data() + at[std::min<std::int64_t>(length, kLong)];
-        if (length >= kLong) {
+    for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
+        const std::int64_t count = std::min(kBlock, heads - begin);
+        walks.walk(head.data() + begin, count, after_.data(), nothing);
+        for (std::int64_t i = 0; i < count; ++i) {
+            const std::int32_t length = walks.length[i];
+            if (length < kLong) {
+                std::memcpy(chain.data() + at[length], walks.row[i], sizeof walks.row[i]);
+                at[length] += length;
+                continue;
+            }
             if (in_piece >= kPieceEntries) {
                 pieces.push_back({at[kLong], 0, 0});
                 in_piece = 0;
             }
             ++pieces.back().chains;
-            in_piece += length;
-            *to++ = static_cast<std::int32_t>(length);
-            ++at[kLong];
+            const std::int64_t start = at[kLong]++;
+            for (std::int32_t row = head[begin + i]; row != nothing; row = after_[row])
+                chain[at[kLong]++] = row;
+            chain[start] = static_cast<std::int32_t>(at[kLong] - start - 1);
+            in_piece += chain[start];
         }
-        std::copy(walk.data() + begin, walk.data() + end, to);
-        to[length - 1] = ~to[length - 1];
-        at[std::min<std::int64_t>(length, kLong)] += length;
     }
+    // What was written too much would be no row to a loop that looks ahead.
+    for (std::int32_t length = 2; length < kLong; ++length)
+        std::fill(chain.data() + at[length], chain.data() + at[length] + kFixed, 0);
 }
 
 }  // namespace wsss_fast

@@ -13,18 +13,19 @@ class AxisChains {
   public:
     explicit AxisChains(std::int64_t rows);
 
-    // `after` comes next behind `row`. Each row once at most on either side.
-    void link(std::int32_t row, std::int32_t after) {
-        after_[row] = after;
-        is_after_[after] = 1;
-    }
+    // after[i], if not negative, comes next behind row first + i, if that is a vertex: its own
+    // owner. Each row once at most on either side.
+    void link(std::int32_t first, const std::int32_t* owner, const std::int32_t* after,
+              std::int64_t count);
 
     // The chains as a lattice holds them.
-    void cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces);
+    void cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) const;
 
   private:
-    Buffer<std::int32_t> after_;      // [rows] or -1
-    Buffer<std::uint8_t> is_after_;   // [rows]
+    std::int64_t rows_;
+    // One more than rows: where there is nothing after a row, that one is, and after itself too.
+    Buffer<std::int32_t> after_;
+    Buffer<std::uint8_t> is_after_;
 };
 
 }  // namespace wsss_fast

@@ -11,7 +11,7 @@ namespace wsss_fast {
 namespace {
 
 constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kLatticeTile;
-constexpr std::int64_t kChannelsAtOnce = 24;  // rows of three or six cache lines
+constexpr std::int64_t kChannelsAtOnce = kWidestRow;
 
 }  // namespace
 
@@ -23,8 +23,9 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
     std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice.bands()));
     for (std::int64_t first = 0; first < params.channels; first += kChannelsAtOnce) {
         const std::int64_t channels = std::min(kChannelsAtOnce, params.channels - first);
-        const int width = lattice_row_width(channels);
-        work.prepare(lattice, width);
+        const std::vector<ChannelBlock> blocks = channel_blocks(static_cast<int>(channels));
+        const int width = blocks[0].width;
+        work.prepare(lattice, blocks);
         const T* values = params.values + first * points;
         T* out = params.out + first * points;
 

@@ -101,162 +101,191 @@ void keys(int d, const CornerKeys& corners, TileSimplices<T>& tile) {
     }
 }
 
-// Loops over one row: Width values, or if that is 0 `width`, in blocks that stay in registers.
+// Step by step over all keys, without a branch: each would be guessed wrong half of the time.
+void probe(const ProbedTable& table, const std::uint64_t* key, const std::uint64_t* hash,
+           std::int32_t* found) {
+    std::uint32_t slot[kTile];
+    for (int p = 0; p < kTile; ++p)
+        slot[p] = table.slots[static_cast<std::int64_t>(hash[p] >> table.shift)];
+    std::int32_t candidate[kTile];
+    const std::uint32_t tag_mask = table.tag_mask;
+    for (int p = 0; p < kTile; ++p) {
+        const std::uint32_t differs = (slot[p] ^ static_cast<std::uint32_t>(hash[p])) & tag_mask;
+        const auto number = static_cast<std::int32_t>((slot[p] & ~tag_mask) - 1);
+        found[p] = slot[p] == 0 ? kAbsent : kUndecided;
+        candidate[p] = differs == 0 && number >= 0 ? number : 0;
+    }
+    std::uint64_t held[kTile];
+    for (int p = 0; p < kTile; ++p) held[p] = table.keys[candidate[p]];
+    for (int p = 0; p < kTile; ++p) {
+        // Key 0 may have been looked at in place of another: then it is the one only if both are.
+        const bool match = (held[p] ^ key[p]) == 0;
+        const std::int32_t other = found[p];
+        found[p] = match && other == kUndecided ? candidate[p] : other;
+    }
+}
+
+// Loops over rows of Width values.
 template <typename T, int Width>
 struct Rows {
-    static constexpr int kUnit = Width > 0 ? Width : 8;  // other widths are multiples of 8
-    static constexpr int kLanes = lanes<T>(kUnit);
-    static constexpr int kPacks = kUnit / kLanes;
+    static constexpr int kLanes = lanes<T>(Width);
+    static constexpr int kPacks = Width / kLanes;
     using P = Pack<T, kLanes>;
     using V = typename P::value;
 
-    static std::int64_t size(int width) { return Width > 0 ? Width : width; }
-
-    struct Unit {
+    struct Row {
         V pack[kPacks];
 
-        static Unit load(const T* from) {
-            Unit u;
-            for (int i = 0; i < kPacks; ++i) u.pack[i] = P::load(from + i * kLanes);
-            return u;
+        static Row load(const T* from) {
+            Row row;
+            for (int i = 0; i < kPacks; ++i) row.pack[i] = P::load(from + i * kLanes);
+            return row;
         }
         void store(T* to) const {
             for (int i = 0; i < kPacks; ++i) P::store(to + i * kLanes, pack[i]);
         }
+        // += w * other
+        void add(V w, const Row& other) {
+            for (int i = 0; i < kPacks; ++i) pack[i] += w * other.pack[i];
+        }
+        void multiply(V w) {
+            for (int i = 0; i < kPacks; ++i) pack[i] = w * pack[i];
+        }
+        // + (one + other) / 2
+        Row blurred(const Row& one, const Row& other) const {
+            const V half = P::all(T(0.5));
+            Row row;
+            for (int i = 0; i < kPacks; ++i)
+                row.pack[i] = pack[i] + half * (one.pack[i] + other.pack[i]);
+            return row;
+        }
     };
 
+    // Rows that fill cache lines are asked for ahead of their use: of a lattice of many channels
+    // most are in the last level of the cache, and which comes next is known.
+    static constexpr bool kPrefetch = Width * sizeof(T) >= 64;
+
+    static void prefetch(const T* row) {
+        for (std::size_t i = 0; i < Width * sizeof(T); i += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(row) + i, 1);
+    }
+
+    static T* at(T* rows, std::int32_t row) { return rows + std::int64_t{row} * Width; }
+    static const T* at(const T* rows, std::int32_t row) {
+        return rows + std::int64_t{row} * Width;
+    }
+
     static void splat(const T* values, const T* scale, const std::int32_t* offset, const T* weight,
-                      int corners, std::int64_t count, int width, T* rows) {
-        const std::int64_t n = size(width);
+                      int corners, std::int64_t count, T* rows) {
         for (std::int64_t p = 0; p < count; ++p, offset += corners, weight += corners) {
-            const T s = scale ? scale[p] : T(1);
-            for (std::int64_t c = 0; c < n; c += kUnit) {
-                Unit value = Unit::load(values + p * n + c);
-                for (int i = 0; i < kPacks; ++i) value.pack[i] = value.pack[i] * P::all(s);
-                for (int r = 0; r < corners; ++r) {
-                    T* to = rows + offset[r] * n + c;
-                    const V w = P::all(weight[r]);
-                    Unit row = Unit::load(to);
-                    for (int i = 0; i < kPacks; ++i) row.pack[i] += w * value.pack[i];
-                    row.store(to);
-                }
+            Row value = Row::load(values + p * Width);
+            if (scale) value.multiply(P::all(scale[p]));
+            for (int r = 0; r < corners; ++r) {
+                T* to = at(rows, offset[r]);
+                Row row = Row::load(to);
+                row.add(P::all(weight[r]), value);
+                row.store(to);
             }
         }
     }
 
     static void slice(const T* rows, T factor, const T* scale, const std::int32_t* offset,
-                      const T* weight, int corners, std::int64_t count, int width, bool add,
-                      T* out) {
-        const std::int64_t n = size(width);
+                      const T* weight, int corners, std::int64_t count, std::int64_t beyond,
+                      bool add, T* out) {
+        constexpr std::int64_t kAhead = 8;
         for (std::int64_t p = 0; p < count; ++p, offset += corners, weight += corners) {
+            if (kPrefetch && p + kAhead < count + beyond) {
+                for (int r = 0; r < corners; ++r)
+                    prefetch(at(rows, offset[kAhead * corners + r]));
+            }
+            Row sum = Row::load(at(rows, offset[0]));
+            sum.multiply(P::all(weight[0]));
+            for (int r = 1; r < corners; ++r)
+                sum.add(P::all(weight[r]), Row::load(at(rows, offset[r])));
             const V f = P::all(scale ? factor * scale[p] : factor);
-            for (std::int64_t c = 0; c < n; c += kUnit) {
-                Unit sum = Unit::load(rows + offset[0] * n + c);
-                for (int i = 0; i < kPacks; ++i) sum.pack[i] = sum.pack[i] * P::all(weight[0]);
-                for (int r = 1; r < corners; ++r) {
-                    const V w = P::all(weight[r]);
-                    const Unit row = Unit::load(rows + offset[r] * n + c);
-                    for (int i = 0; i < kPacks; ++i) sum.pack[i] += w * row.pack[i];
-                }
-                T* to = out + p * n + c;
-                if (add) {
-                    const Unit before = Unit::load(to);
-                    for (int i = 0; i < kPacks; ++i)
-                        sum.pack[i] = before.pack[i] + f * sum.pack[i];
-                } else {
-                    for (int i = 0; i < kPacks; ++i) sum.pack[i] = f * sum.pack[i];
-                }
+            T* to = out + p * Width;
+            if (add) {
+                Row before = Row::load(to);
+                before.add(f, sum);
+                before.store(to);
+            } else {
+                sum.multiply(f);
                 sum.store(to);
             }
         }
     }
 
     // One chain: only the old values of the row before are kept, so it is done in place.
-    static void blur_chain(const std::int32_t* chain, int length, std::int64_t n, std::int64_t c,
-                           T* rows) {
-        const V half = P::all(T(0.5));
-        T* here_at = rows + chain[0] * n + c;
-        Unit here = Unit::load(here_at);
-        Unit before{};
+    static void blur_chain(const std::int32_t* chain, int length, T* rows) {
+        T* here_at = at(rows, chain[0]);
+        Row here = Row::load(here_at);
+        Row before{};
         for (int i = 1; i < length; ++i) {
-            T* after_at = rows + chain[i] * n + c;
-            const Unit after = Unit::load(after_at);
-            Unit sum;
-            for (int k = 0; k < kPacks; ++k)
-                sum.pack[k] = here.pack[k] + half * (before.pack[k] + after.pack[k]);
-            sum.store(here_at);
+            T* after_at = at(rows, chain[i]);
+            const Row after = Row::load(after_at);
+            here.blurred(before, after).store(here_at);
             before = here;
             here = after;
             here_at = after_at;
         }
-        for (int k = 0; k < kPacks; ++k) here.pack[k] = here.pack[k] + half * before.pack[k];
-        here.store(here_at);
+        here.blurred(before, Row{}).store(here_at);
     }
 
     template <int Length>
-    static void blur_chains(const std::int32_t* chain, std::int64_t chains, int width, T* rows) {
-        const std::int64_t n = size(width);
+    static void blur_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {
+        constexpr int kAhead = 24 / Length * Length;
+        static_assert(kAhead + Length <= kChainSlack);
         for (std::int64_t i = 0; i < chains; ++i, chain += Length) {
-            for (std::int64_t c = 0; c < n; c += kUnit) blur_chain(chain, Length, n, c, rows);
+            if (kPrefetch) {
+                for (int k = 0; k < Length; ++k) prefetch(at(rows, chain[kAhead + k]));
+            }
+            blur_chain(chain, Length, rows);
         }
     }
 
-    static void blur_long_chains(const std::int32_t* chain, std::int64_t chains, int width,
-                                 T* rows) {
-        const std::int64_t n = size(width);
+    static void blur_long_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {
         for (std::int64_t i = 0; i < chains; ++i) {
             const int length = *chain++;
-            for (std::int64_t c = 0; c < n; c += kUnit) blur_chain(chain, length, n, c, rows);
+            blur_chain(chain, length, rows);
             chain += length;
         }
     }
 
-    static void blur(const std::int32_t* chain, std::int64_t chains, int length, int width,
-                     T* rows) {
+    static void blur(const std::int32_t* chain, std::int64_t chains, int length, T* rows) {
         static_assert(kLongestFixedChain == 8);
         switch (length) {
             case 2:
-                return blur_chains<2>(chain, chains, width, rows);
+                return blur_chains<2>(chain, chains, rows);
             case 3:
-                return blur_chains<3>(chain, chains, width, rows);
+                return blur_chains<3>(chain, chains, rows);
             case 4:
-                return blur_chains<4>(chain, chains, width, rows);
+                return blur_chains<4>(chain, chains, rows);
             case 5:
-                return blur_chains<5>(chain, chains, width, rows);
+                return blur_chains<5>(chain, chains, rows);
             case 6:
-                return blur_chains<6>(chain, chains, width, rows);
+                return blur_chains<6>(chain, chains, rows);
             case 7:
-                return blur_chains<7>(chain, chains, width, rows);
+                return blur_chains<7>(chain, chains, rows);
             case 8:
-                return blur_chains<8>(chain, chains, width, rows);
+                return blur_chains<8>(chain, chains, rows);
             default:
-                return blur_long_chains(chain, chains, width, rows);
+                return blur_long_chains(chain, chains, rows);
         }
     }
 
     static void fold(const std::int32_t* to, const std::int32_t* from, std::int64_t count,
-                     int width, T* rows) {
-        const std::int64_t n = size(width);
+                     T* rows) {
         for (std::int64_t i = 0; i < count; ++i) {
-            T* at = rows + to[i] * n;
-            const T* other = rows + from[i] * n;
-            for (std::int64_t c = 0; c < n; c += kUnit) {
-                Unit row = Unit::load(at + c);
-                const Unit more = Unit::load(other + c);
-                for (int k = 0; k < kPacks; ++k) row.pack[k] += more.pack[k];
-                row.store(at + c);
-            }
+            Row row = Row::load(at(rows, to[i]));
+            row.add(P::all(T(1)), Row::load(at(rows, from[i])));
+            row.store(at(rows, to[i]));
         }
     }
 
     static void copy(const std::int32_t* to, const std::int32_t* from, std::int64_t count,
-                     int width, T* rows) {
-        const std::int64_t n = size(width);
-        for (std::int64_t i = 0; i < count; ++i) {
-            T* at = rows + to[i] * n;
-            const T* other = rows + from[i] * n;
-            for (std::int64_t c = 0; c < n; c += kUnit) Unit::load(other + c).store(at + c);
-        }
+                     T* rows) {
+        for (std::int64_t i = 0; i < count; ++i)
+            Row::load(at(rows, from[i])).store(at(rows, to[i]));
     }
 
     static LatticeRowLoops<T> loops() { return {&splat, &slice, &blur, &fold, &copy}; }
@@ -273,12 +302,8 @@ LatticeRowLoops<T> row_loops(int width) {
             return Rows<T, 4>::loops();
         case 8:
             return Rows<T, 8>::loops();
-        case 16:
-            return Rows<T, 16>::loops();
-        case 24:
-            return Rows<T, 24>::loops();
         default:
-            return Rows<T, 0>::loops();
+            return Rows<T, kWidestRow>::loops();
     }
 }
 
@@ -286,7 +311,7 @@ LatticeRowLoops<T> row_loops(int width) {
 
 template <typename T>
 LatticeLoops<T> make_lattice_loops() {
-    return {&simplices<T>, &keys<T>, &row_loops<T>};
+    return {&simplices<T>, &keys<T>, &probe, &row_loops<T>};
 }
 
 template LatticeLoops<float> make_lattice_loops();

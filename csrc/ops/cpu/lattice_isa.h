@@ -11,6 +11,8 @@ namespace wsss_fast {
 constexpr int kTilePoints = 64;        // points that are worked on together
 constexpr int kMaxTileDims = 16;       // features of a point
 constexpr int kLongestFixedChain = 8;  // longer chains say how long they are
+constexpr int kWidestRow = 16;         // rows are of 1, 2, 4, 8 or so many values
+constexpr int kChainSlack = 64;        // entries behind the last chain that loops may look at
 
 // The simplices around the points of one tile, a field an array over the tile.
 template <typename T>
@@ -30,24 +32,36 @@ struct CornerKeys {
     std::uint64_t all;                       // a step of one along every coordinate
 };
 
-// Loops over rows of `width` values, the width known to the compiler where it is a common one.
+// A hash table of keys of one word as a loop sees it; see VertexTable.
+struct ProbedTable {
+    const std::uint32_t* slots;
+    const std::uint64_t* keys;  // by number; one at least
+    std::uint32_t tag_mask;
+    int shift;
+};
+
+// What a probe may say in place of a number.
+constexpr std::int32_t kAbsent = -1;
+constexpr std::int32_t kUndecided = -2;
+
+// Loops over rows of as many values as they were made for.
 template <typename T>
 struct LatticeRowLoops {
     // rows[offset] += weight * (scale * values) for each corner of `count` points; scale may be
     // null.
     void (*splat)(const T* values, const T* scale, const std::int32_t* offset, const T* weight,
-                  int corners, std::int64_t count, int width, T* rows);
+                  int corners, std::int64_t count, T* rows);
     // out = or += factor * scale * (sum over corners of weight * rows[offset]); scale may be null.
+    // `beyond` points more follow in offset.
     void (*slice)(const T* rows, T factor, const T* scale, const std::int32_t* offset,
-                  const T* weight, int corners, std::int64_t count, int width, bool add, T* out);
+                  const T* weight, int corners, std::int64_t count, std::int64_t beyond, bool add,
+                  T* out);
     // row += (row before + row after) / 2 along each of `chains` chains of `length` rows; length 0:
     // each chain stands behind its length.
-    void (*blur)(const std::int32_t* chain, std::int64_t chains, int length, int width, T* rows);
+    void (*blur)(const std::int32_t* chain, std::int64_t chains, int length, T* rows);
     // to += from, or to = from, for `count` pairs of rows.
-    void (*fold)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, int width,
-                 T* rows);
-    void (*copy)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, int width,
-                 T* rows);
+    void (*fold)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, T* rows);
+    void (*copy)(const std::int32_t* to, const std::int32_t* from, std::int64_t count, T* rows);
 };
 
 template <typename T>
@@ -56,6 +70,10 @@ struct LatticeLoops {
     void (*simplices)(int dims, const T* scale, TileSimplices<T>& tile);
     // origin and rank -> key.
     void (*keys)(int dims, const CornerKeys& corners, TileSimplices<T>& tile);
+    // found = the number of each of kTilePoints keys as far as the first slot tells, else kAbsent or
+    // kUndecided.
+    void (*probe)(const ProbedTable& table, const std::uint64_t* key, const std::uint64_t* hash,
+                  std::int32_t* found);
     LatticeRowLoops<T> (*rows)(int width);
 };
 

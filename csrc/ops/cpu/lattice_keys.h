@@ -1,11 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "common/buffer.h"
+#include "ops/cpu/lattice_isa.h"
 
 namespace wsss_fast {
 
@@ -86,25 +89,30 @@ struct KeyLayout {
     }
 };
 
+using Probe = void (*)(const ProbedTable&, const std::uint64_t* key, const std::uint64_t* hash,
+                       std::int32_t* found);
+
 // Finds the number of a key in an array of keys that somebody else holds: open addressing, linear
-// probing, at most half full. A slot holds 32 bits of the hash beside the number, so that other keys
-// are told apart without a look at the array.
+// probing, at most half full. A slot holds as much of the hash beside the number as there is room
+// for in 32 bits, so that other keys are told apart without a look at the array.
 template <int Words>
 class VertexTable {
   public:
     using Key = VertexKey<Words>;
 
-    // Empty, with room for `expected` keys.
-    void reset(std::int64_t expected) {
+    // Empty, with room for `most` keys, or more, and slots four times as many.
+    void reset(std::int64_t most) {
         int bits = 8;
-        while ((std::int64_t{1} << bits) < 2 * expected) ++bits;
+        while ((std::int64_t{1} << bits) < 4 * most) ++bits;
         slots_.resize(std::int64_t{1} << bits);
-        std::memset(slots_.data(), 0, sizeof(std::uint64_t) << bits);
+        std::memset(slots_.data(), 0, sizeof(std::uint32_t) << bits);
         mask_ = (std::uint64_t{1} << bits) - 1;
         shift_ = 64 - bits;
+        tag_mask_ = ~(static_cast<std::uint32_t>(mask_ >> 1));  // the rest holds a number plus one
     }
 
-    std::int64_t room() const { return static_cast<std::int64_t>(mask_ + 1) / 2; }
+    // How many keys keep it at most half full.
+    std::int64_t room() const { return static_cast<std::int64_t>(mask_ >> 1); }
 
     void prefetch(std::uint64_t hash) const {
 #if defined(__GNUC__)
@@ -115,9 +123,9 @@ class VertexTable {
     // The number of the key, or -1.
     std::int32_t find(const Key& key, std::uint64_t hash, const Key* keys) const {
         for (std::uint64_t at = hash >> shift_;; at = (at + 1) & mask_) {
-            const std::uint64_t slot = slots_[static_cast<std::int64_t>(at)];
+            const std::uint32_t slot = slots_[static_cast<std::int64_t>(at)];
             if (slot == 0) return -1;
-            if (tag(slot) == tag_of(hash) && keys[number(slot)] == key) return number(slot);
+            if (tagged(slot, hash) && keys[number(slot)] == key) return number(slot);
         }
     }
 
@@ -125,29 +133,57 @@ class VertexTable {
     std::int32_t find_or_insert(const Key& key, std::uint64_t hash, const Key* keys,
                                 std::int32_t fresh) {
         for (std::uint64_t at = hash >> shift_;; at = (at + 1) & mask_) {
-            std::uint64_t& slot = slots_[static_cast<std::int64_t>(at)];
+            std::uint32_t& slot = slots_[static_cast<std::int64_t>(at)];
             if (slot == 0) {
-                slot = static_cast<std::uint64_t>(tag_of(hash)) << 32 |
-                       (static_cast<std::uint64_t>(fresh) + 1);
+                slot = tag(hash) | (static_cast<std::uint32_t>(fresh) + 1);
                 return fresh;
             }
-            if (tag(slot) == tag_of(hash) && keys[number(slot)] == key) return number(slot);
+            if (tagged(slot, hash) && keys[number(slot)] == key) return number(slot);
+        }
+    }
+
+    // The numbers of kTilePoints keys, or -1; those of which the first slots leave nothing to decide
+    // without a branch.
+    void find(const Key* key, const Key* keys, const Probe& probe, std::int32_t* found) const {
+        std::uint64_t hash[kTilePoints];
+        for (int i = 0; i < kTilePoints; ++i) {
+            hash[i] = key[i].hash();
+            prefetch(hash[i]);
+        }
+        look(key, hash, keys, probe, found);
+        for (int i = 0; i < kTilePoints; ++i) {
+            if (found[i] == kUndecided) found[i] = find(key[i], hash[i], keys);
+        }
+    }
+
+    // found = a number, kAbsent or kUndecided for each of kTilePoints keys.
+    void look(const Key* key, const std::uint64_t* hash, const Key* keys, const Probe& probe,
+              std::int32_t* found) const {
+        if constexpr (Words == 1) {
+            const ProbedTable table{slots_.data(), &keys->word[0], tag_mask_, shift_};
+            probe(table, &key->word[0], hash, found);
+        } else {
+            std::fill(found, found + kTilePoints, kUndecided);
         }
     }
 
     void release() { slots_.release(); }
 
   private:
-    static std::uint32_t tag(std::uint64_t slot) { return static_cast<std::uint32_t>(slot >> 32); }
-    // The lower bits, as the upper ones choose the slot; for one word they are one to one with the
-    // lower bits of the key.
-    static std::uint32_t tag_of(std::uint64_t hash) { return static_cast<std::uint32_t>(hash); }
-    static std::int32_t number(std::uint64_t slot) {
-        return static_cast<std::int32_t>(static_cast<std::uint32_t>(slot) - 1);
+    // The lower bits, as the upper ones choose the slot.
+    std::uint32_t tag(std::uint64_t hash) const {
+        return static_cast<std::uint32_t>(hash) & tag_mask_;
+    }
+    bool tagged(std::uint32_t slot, std::uint64_t hash) const {
+        return ((slot ^ static_cast<std::uint32_t>(hash)) & tag_mask_) == 0;
+    }
+    std::int32_t number(std::uint32_t slot) const {
+        return static_cast<std::int32_t>((slot & ~tag_mask_) - 1);
     }
 
-    Buffer<std::uint64_t> slots_;
+    Buffer<std::uint32_t> slots_;
     std::uint64_t mask_ = 0;
+    std::uint32_t tag_mask_ = 0;
     int shift_ = 0;
 };
 
@@ -160,16 +196,18 @@ class VertexNumbers {
     explicit VertexNumbers(std::int64_t expected) {
         table_.reset(expected);
         keys_.resize(table_.room());
+        keys_[0] = {};  // is looked at before it is there
     }
 
-    std::int32_t find_or_insert(const Key& key) {
-        const auto fresh = static_cast<std::int32_t>(size_);
-        const std::int32_t found = table_.find_or_insert(key, key.hash(), keys_.data(), fresh);
-        if (found == fresh) {
-            keys_[size_++] = key;
-            if (size_ == table_.room()) grow();
+    // The numbers of the first `count` of kTilePoints keys.
+    void find_or_insert(const Key* key, std::int64_t count, const Probe& probe,
+                        std::int32_t* numbers) {
+        std::uint64_t hash[kTilePoints];
+        for (int i = 0; i < kTilePoints; ++i) hash[i] = key[i].hash();
+        table_.look(key, hash, keys_.data(), probe, numbers);
+        for (std::int64_t i = 0; i < count; ++i) {
+            if (numbers[i] < 0) numbers[i] = find_or_insert(key[i], hash[i]);
         }
-        return found;
     }
 
     const Key* keys() const { return keys_.data(); }
@@ -178,9 +216,19 @@ class VertexNumbers {
     void drop_table() { table_.release(); }
 
   private:
+    std::int32_t find_or_insert(const Key& key, std::uint64_t hash) {
+        const auto fresh = static_cast<std::int32_t>(size_);
+        const std::int32_t found = table_.find_or_insert(key, hash, keys_.data(), fresh);
+        if (found == fresh) {
+            keys_[size_++] = key;
+            if (size_ == table_.room()) grow();
+        }
+        return found;
+    }
+
     void grow() {
         Buffer<Key> old = std::move(keys_);
-        table_.reset(2 * size_);
+        table_.reset(size_);
         keys_ = Buffer<Key>(table_.room());
         std::memcpy(keys_.data(), old.data(), static_cast<std::size_t>(size_) * sizeof(Key));
         for (std::int64_t i = 0; i < size_; ++i) {

@@ -1,28 +1,38 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "ops/cpu/lattice_isa.h"
 #include "ops/lattice.h"
 
 namespace wsss_fast {
 
-// How many values a row holds for so many channels: padded to what the vector units like.
-constexpr int lattice_row_width(std::int64_t channels) {
-    const std::int64_t unit = channels <= 2 ? 1 : channels <= 4 ? 4 : channels <= 24 ? 8 : 16;
-    return static_cast<int>((channels + unit - 1) / unit * unit);
+// Some of the channels, which lie together in rows: a cache line of float32 at most. A blur goes
+// through them block by block, so that what it jumps about in is small enough for the caches.
+struct ChannelBlock {
+    int first;  // channel
+    int width;  // 1, 2, 4, 8 or kWidestRow; of the last block some may be padding
+};
+
+std::vector<ChannelBlock> channel_blocks(int channels);
+
+// As many channels as the blocks hold with their padding.
+inline int padded_channels(const std::vector<ChannelBlock>& blocks) {
+    return blocks.back().first + blocks.back().width;
 }
 
-// The values at the rows of one lattice on their way through splat, blur and slice. A row holds all
-// channels of a vertex, or of a ghost of one.
+// The values at the rows of one lattice on their way through splat, blur and slice. A row holds the
+// channels of a block at a vertex, or at a ghost of one. Outside, the values of a tile of points lie
+// block after block too, [kLatticeTile][width] each: `values` and `out` below.
 template <typename T>
 class LatticeValues {
   public:
     // The memory is kept and used again by the next lattice.
-    void prepare(const LatticeView<T>& lattice, int width);
+    void prepare(const LatticeView<T>& lattice, const std::vector<ChannelBlock>& blocks);
 
-    // Tiles of a band must be splatted in order; bands may be splatted at once. values:
-    // [kLatticeTile][width]; each point's row is multiplied by scale[point], if there is a scale.
+    // Tiles of a band must be splatted in order; bands may be splatted at once. Each point's values
+    // are multiplied by scale[point], if there is a scale.
     void splat(std::int64_t tile, const T* values, const T* scale);
 
     // After all bands are splatted.
@@ -30,10 +40,8 @@ class LatticeValues {
 
     enum class Slice { kSet, kAdd };
 
-    // Sets or adds factor * scale[point] * (what the blur left at the point), [kLatticeTile][width].
+    // Sets or adds factor * scale[point] * (what the blur left at the point).
     void slice(std::int64_t tile, T factor, const T* scale, Slice how, T* out) const;
-
-    int width() const { return width_; }
 
     // To multiply slices by, so that the filter keeps the mean of values on a filled lattice.
     T gain() const {
@@ -41,10 +49,18 @@ class LatticeValues {
     }
 
   private:
+    struct Block {
+        LatticeRowLoops<T> loops;
+        int first;
+        int width;
+        T* rows;
+    };
+
+    void blur_block(const Block& block, BlurOrder order, const Execution& execution) const;
+
     LatticeView<T> lattice_;
-    LatticeRowLoops<T> loops_{};
-    int width_ = 0;
-    Buffer<T> rows_;
+    std::vector<Block> blocks_;
+    Buffer<T> memory_;
 };
 
 }  // namespace wsss_fast
