@@ -125,7 +125,7 @@ struct LatticeView {
     std::int64_t points = 0;               // how many points
     std::int64_t rows = 0;                 // vertices and ghosts
     std::int64_t ghosts = 0;               // how many of them are ghosts
-    const std::int32_t* offset = nullptr;  // [points][d+1] row of each corner
+    const std::int32_t* offset = nullptr;  // [points][d+1] scaled row of each corner
     const T* weight = nullptr;             // [points][d+1] barycentric weight of each corner
     const std::int32_t* ghost = nullptr;   // [ghosts] ordered by their vertices, then by bands
     const std::int32_t* owner = nullptr;   // [ghosts] the vertex of each ghost

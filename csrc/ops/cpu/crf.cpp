@@ -225,7 +225,7 @@ class MeanField {
             T filtered[kTile];
             for (std::int64_t tile = begin; tile < end; ++tile) {
                 values.slice(tile, values.gain(), nullptr, Slice::kSet, filtered);
-                const std::int64_t count = std::min(kTile, points_ - tile * kTile);
+                const std::int64_t count = tile_points(tile);
                 T* norm = term.norm.data() + tile * kTile;
                 for (std::int64_t p = 0; p < count; ++p) {
                     const T mass = filtered[p] + T(1e-20);
@@ -247,6 +247,12 @@ class MeanField {
             const LatticeView<T> lattice = term.lattice.view();
             term.splatted.prepare(lattice, blocks_);
             term.blurred.prepare(lattice, blocks_);
+        }
+        if (params_.probs) {
+            energies_ = params_.probs + (image_ * params_.sets + set_) * classes_ * points_;
+        } else {
+            scratch_.resize(sets_ * classes_ * points_);
+            energies_ = scratch_.data();
         }
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
@@ -273,10 +279,14 @@ class MeanField {
         each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
             Workspace work(padded_channels(blocks_));
             for (std::int64_t tile = begin; tile < end; ++tile) {
-                load_unary(tile, work);
-                prefetch_unary(tile + 1);
+                if (which == Pass::kMiddle) {
+                    recall_energies(tile, work);
+                } else {
+                    load_energies(tile, work);
+                }
+                if (which == Pass::kFirst) keep_energies(tile, work);
                 if (has_messages) add_messages(tile, work);
-                const std::int64_t count = std::min(kTile, points_ - tile * kTile);
+                const std::int64_t count = tile_points(tile);
                 for (int s = 0; s < sets_; ++s) {
                     if (loops_.softmax(work.planes(s * classes_), classes_, count)) continue;
                     std::int64_t& first_bad = bad[static_cast<std::size_t>(b)];
@@ -338,7 +348,7 @@ class MeanField {
         return params_.unary + (image_ * params_.sets + set) * classes_ * points_;
     }
 
-    void load_unary(std::int64_t tile, Workspace& work) const {
+    void load_energies(std::int64_t tile, Workspace& work) const {
         runs(tile, [&](std::int64_t to, std::int64_t at, std::int64_t count) {
             for (int s = 0; s < sets_; ++s) {
                 for (int c = 0; c < classes_; ++c) {
@@ -350,17 +360,25 @@ class MeanField {
         });
     }
 
-    // A strip's rows are too far apart for the hardware to see them coming.
-    void prefetch_unary(std::int64_t tile) const {
-#if defined(__GNUC__)
-        constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
-        runs(tile, [&](std::int64_t, std::int64_t at, std::int64_t count) {
-            for (int c = 0; c < sets_ * classes_; ++c) {
-                const T* plane = unary(set_) + c * points_ + at;
-                for (std::int64_t p = 0; p < count; p += kLine) __builtin_prefetch(plane + p);
-            }
-        });
-#endif
+    // Tile after tile in memory the energies are read several times faster than from the unary,
+    // whose pieces are short and far apart. Where probabilities are asked for, the memory is that of
+    // the result, which is not written before the last pass, and that one reads the unary.
+    void keep_energies(std::int64_t tile, Workspace& work) const {
+        T* to = energies_ + tile * kTile * sets_ * classes_;
+        const std::int64_t count = tile_points(tile);
+        for (int c = 0; c < sets_ * classes_; ++c, to += count)
+            std::copy(work.planes(c), work.planes(c) + count, to);
+    }
+
+    void recall_energies(std::int64_t tile, Workspace& work) const {
+        const T* from = energies_ + tile * kTile * sets_ * classes_;
+        const std::int64_t count = tile_points(tile);
+        for (int c = 0; c < sets_ * classes_; ++c, from += count)
+            std::copy(from, from + count, work.planes(c));
+    }
+
+    std::int64_t tile_points(std::int64_t tile) const {
+        return std::min(kTile, points_ - tile * kTile);
     }
 
     void add_messages(std::int64_t tile, Workspace& work) const {
@@ -484,6 +502,8 @@ class MeanField {
     std::int64_t set_ = 0;  // the first of the unaries that go through together
     int sets_ = 0;          // how many they are
     std::vector<ChannelBlock> blocks_;  // that hold their classes
+    T* energies_ = nullptr;             // [tiles][channels][points of the tile] -unary
+    Buffer<T> scratch_;                 // where they are if there is no other place
 };
 
 }  // namespace

@@ -203,6 +203,10 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     std::vector<std::int64_t> first(static_cast<std::size_t>(bands) + 1, 0);
     for (std::size_t b = 0; b < numbers.size(); ++b) first[b + 1] = first[b] + numbers[b]->size();
     rows_ = first.back();
+    if (rows_ > std::numeric_limits<std::int32_t>::max() / kCornerScale) {
+        refuse(params.name, ": expected a lattice of at most 2^31 / ", kCornerScale,
+               " vertices, got ", rows_);
+    }
     Buffer<Key> keys(rows_);
     parallel_for(params.execution, bands, 1, [&](std::int64_t b, std::int64_t) {
         auto& mine = numbers[static_cast<std::size_t>(b)];
@@ -213,7 +217,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
         const std::int64_t end = std::min(points_, begin + kLatticeBandPoints);
         std::int32_t* offset = offset_.data() + begin * corners;
         for (std::int64_t i = 0; i < (end - begin) * corners; ++i)
-            offset[i] += static_cast<std::int32_t>(row);
+            offset[i] = (offset[i] + static_cast<std::int32_t>(row)) * kCornerScale;
         for (std::int64_t t = begin / kTile; t * kTile < end; ++t) fresh_[t] += row;
     });
 
@@ -223,9 +227,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     VertexTable<Words> table;
     table.reset(rows_);
     Buffer<std::int32_t> owner(rows_);
-    constexpr std::int64_t kAhead = 16;
     for (std::int64_t row = 0; row < rows_; ++row) {
-        if (row + kAhead < rows_) table.prefetch(keys[row + kAhead].hash());
         owner[row] = table.find_or_insert(keys[row], keys[row].hash(), keys.data(),
                                           static_cast<std::int32_t>(row));
     }

@@ -95,8 +95,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
         size += chains[length] * length + kFixed;
     }
     at[kLong] = size;
-    chain.resize(size + long_rows + chains[kLong] + kChainSlack);
-    std::memset(chain.data(), 0, static_cast<std::size_t>(chain.size()) * sizeof(std::int32_t));
+    chain.resize(size + long_rows + chains[kLong]);
 
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
@@ -121,7 +120,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
             in_piece += chain[start];
         }
     }
-    // What was written too much would be no row to a loop that looks ahead.
+    // What was written too much is nobody's, but a packed lattice is compared byte by byte.
     for (std::int32_t length = 2; length < kLong; ++length)
         std::fill(chain.data() + at[length], chain.data() + at[length] + kFixed, 0);
 }

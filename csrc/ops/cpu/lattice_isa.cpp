@@ -161,27 +161,37 @@ struct Rows {
         }
     };
 
-    // Rows that fill cache lines are asked for ahead of their use: of a lattice of many channels
-    // most are in the last level of the cache, and which comes next is known.
-    static constexpr bool kPrefetch = Width * sizeof(T) >= 64;
-
-    static void prefetch(const T* row) {
-        for (std::size_t i = 0; i < Width * sizeof(T); i += 64)
-            __builtin_prefetch(reinterpret_cast<const char*>(row) + i, 1);
-    }
-
     static T* at(T* rows, std::int32_t row) { return rows + std::int64_t{row} * Width; }
     static const T* at(const T* rows, std::int32_t row) {
         return rows + std::int64_t{row} * Width;
     }
 
-    static void splat(const T* values, const T* scale, const std::int32_t* offset, const T* weight,
-                      int corners, std::int64_t count, T* rows) {
-        for (std::int64_t p = 0; p < count; ++p, offset += corners, weight += corners) {
+    // The row of a corner: its offset is kCornerScale times its number, so that the address is one
+    // addition for the commonest rows.
+    static T* corner(T* rows, std::int32_t offset) {
+        constexpr int kBytes = Width * static_cast<int>(sizeof(T));
+        if constexpr (kBytes % kCornerScale == 0) {
+            return reinterpret_cast<T*>(reinterpret_cast<char*>(rows) +
+                                        std::int64_t{offset} * (kBytes / kCornerScale));
+        } else {
+            return at(rows, offset / kCornerScale);
+        }
+    }
+    static const T* corner(const T* rows, std::int32_t offset) {
+        return corner(const_cast<T*>(rows), offset);
+    }
+
+    // Corners: known to the compiler for images and positions, or 0.
+    template <int Corners>
+    static void splat_points(const SplatPoints<T>& points, const T* values, T* rows) {
+        const int corners = Corners > 0 ? Corners : points.corners;
+        const std::int32_t* offset = points.offset;
+        const T* weight = points.weight;
+        for (std::int64_t p = 0; p < points.count; ++p, offset += corners, weight += corners) {
             Row value = Row::load(values + p * Width);
-            if (scale) value.multiply(P::all(scale[p]));
+            if (points.scale) value.multiply(P::all(points.scale[p]));
             for (int r = 0; r < corners; ++r) {
-                T* to = at(rows, offset[r]);
+                T* to = corner(rows, offset[r]);
                 Row row = Row::load(to);
                 row.add(P::all(weight[r]), value);
                 row.store(to);
@@ -189,20 +199,24 @@ struct Rows {
         }
     }
 
-    static void slice(const T* rows, T factor, const T* scale, const std::int32_t* offset,
-                      const T* weight, int corners, std::int64_t count, std::int64_t beyond,
-                      bool add, T* out) {
-        constexpr std::int64_t kAhead = 8;
-        for (std::int64_t p = 0; p < count; ++p, offset += corners, weight += corners) {
-            if (kPrefetch && p + kAhead < count + beyond) {
-                for (int r = 0; r < corners; ++r)
-                    prefetch(at(rows, offset[kAhead * corners + r]));
-            }
-            Row sum = Row::load(at(rows, offset[0]));
+    static void splat(const SplatPoints<T>& points, const T* values, T* rows) {
+        if (points.corners == 6) return splat_points<6>(points, values, rows);
+        if (points.corners == 3) return splat_points<3>(points, values, rows);
+        splat_points<0>(points, values, rows);
+    }
+
+    template <int Corners>
+    static void slice_points(const SplatPoints<T>& points, const T* rows, T factor, bool add,
+                             T* out) {
+        const int corners = Corners > 0 ? Corners : points.corners;
+        const std::int32_t* offset = points.offset;
+        const T* weight = points.weight;
+        for (std::int64_t p = 0; p < points.count; ++p, offset += corners, weight += corners) {
+            Row sum = Row::load(corner(rows, offset[0]));
             sum.multiply(P::all(weight[0]));
             for (int r = 1; r < corners; ++r)
-                sum.add(P::all(weight[r]), Row::load(at(rows, offset[r])));
-            const V f = P::all(scale ? factor * scale[p] : factor);
+                sum.add(P::all(weight[r]), Row::load(corner(rows, offset[r])));
+            const V f = P::all(points.scale ? factor * points.scale[p] : factor);
             T* to = out + p * Width;
             if (add) {
                 Row before = Row::load(to);
@@ -213,6 +227,12 @@ struct Rows {
                 sum.store(to);
             }
         }
+    }
+
+    static void slice(const SplatPoints<T>& points, const T* rows, T factor, bool add, T* out) {
+        if (points.corners == 6) return slice_points<6>(points, rows, factor, add, out);
+        if (points.corners == 3) return slice_points<3>(points, rows, factor, add, out);
+        slice_points<0>(points, rows, factor, add, out);
     }
 
     // One chain: only the old values of the row before are kept, so it is done in place.
@@ -233,14 +253,7 @@ struct Rows {
 
     template <int Length>
     static void blur_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {
-        constexpr int kAhead = 24 / Length * Length;
-        static_assert(kAhead + Length <= kChainSlack);
-        for (std::int64_t i = 0; i < chains; ++i, chain += Length) {
-            if (kPrefetch) {
-                for (int k = 0; k < Length; ++k) prefetch(at(rows, chain[kAhead + k]));
-            }
-            blur_chain(chain, Length, rows);
-        }
+        for (std::int64_t i = 0; i < chains; ++i, chain += Length) blur_chain(chain, Length, rows);
     }
 
     static void blur_long_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {

@@ -12,7 +12,7 @@ constexpr int kTilePoints = 64;        // points that are worked on together
 constexpr int kMaxTileDims = 16;       // features of a point
 constexpr int kLongestFixedChain = 8;  // longer chains say how long they are
 constexpr int kWidestRow = 16;         // rows are of 1, 2, 4, 8 or so many values
-constexpr int kChainSlack = 64;        // entries behind the last chain that loops may look at
+constexpr int kCornerScale = 8;        // of the offsets of corners
 
 // The simplices around the points of one tile, a field an array over the tile.
 template <typename T>
@@ -44,18 +44,23 @@ struct ProbedTable {
 constexpr std::int32_t kAbsent = -1;
 constexpr std::int32_t kUndecided = -2;
 
+// Some points of a lattice and their corners.
+template <typename T>
+struct SplatPoints {
+    const std::int32_t* offset;  // [count][corners] kCornerScale times the row of each corner
+    const T* weight;             // [count][corners]
+    const T* scale;              // [count] of the values, or null
+    int corners;
+    std::int64_t count;
+};
+
 // Loops over rows of as many values as they were made for.
 template <typename T>
 struct LatticeRowLoops {
-    // rows[offset] += weight * (scale * values) for each corner of `count` points; scale may be
-    // null.
-    void (*splat)(const T* values, const T* scale, const std::int32_t* offset, const T* weight,
-                  int corners, std::int64_t count, T* rows);
-    // out = or += factor * scale * (sum over corners of weight * rows[offset]); scale may be null.
-    // `beyond` points more follow in offset.
-    void (*slice)(const T* rows, T factor, const T* scale, const std::int32_t* offset,
-                  const T* weight, int corners, std::int64_t count, std::int64_t beyond, bool add,
-                  T* out);
+    // rows[corner] += weight * (scale * values) for each corner of each point.
+    void (*splat)(const SplatPoints<T>& points, const T* values, T* rows);
+    // out = or += factor * scale * (sum over corners of weight * rows[corner]).
+    void (*slice)(const SplatPoints<T>& points, const T* rows, T factor, bool add, T* out);
     // row += (row before + row after) / 2 along each of `chains` chains of `length` rows; length 0:
     // each chain stands behind its length.
     void (*blur)(const std::int32_t* chain, std::int64_t chains, int length, T* rows);

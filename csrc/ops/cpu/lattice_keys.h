@@ -114,12 +114,6 @@ class VertexTable {
     // How many keys keep it at most half full.
     std::int64_t room() const { return static_cast<std::int64_t>(mask_ >> 1); }
 
-    void prefetch(std::uint64_t hash) const {
-#if defined(__GNUC__)
-        __builtin_prefetch(slots_.data() + (hash >> shift_));
-#endif
-    }
-
     // The number of the key, or -1.
     std::int32_t find(const Key& key, std::uint64_t hash, const Key* keys) const {
         for (std::uint64_t at = hash >> shift_;; at = (at + 1) & mask_) {
@@ -146,10 +140,7 @@ class VertexTable {
     // without a branch.
     void find(const Key* key, const Key* keys, const Probe& probe, std::int32_t* found) const {
         std::uint64_t hash[kTilePoints];
-        for (int i = 0; i < kTilePoints; ++i) {
-            hash[i] = key[i].hash();
-            prefetch(hash[i]);
-        }
+        for (int i = 0; i < kTilePoints; ++i) hash[i] = key[i].hash();
         look(key, hash, keys, probe, found);
         for (int i = 0; i < kTilePoints; ++i) {
             if (found[i] == kUndecided) found[i] = find(key[i], hash[i], keys);

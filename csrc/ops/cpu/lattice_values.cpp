@@ -45,30 +45,34 @@ void LatticeValues<T>::prepare(const LatticeView<T>& lattice,
 }
 
 template <typename T>
-void LatticeValues<T>::splat(std::int64_t tile, const T* values, const T* scale) {
+SplatPoints<T> LatticeValues<T>::points(std::int64_t tile, const T* scale) const {
     const int corners = lattice_.corners();
     const std::int64_t begin = tile * kLatticeTile;
     const std::int64_t count = std::min(kLatticeTile, lattice_.points - begin);
+    return {lattice_.offset + begin * corners,
+            lattice_.weight + begin * corners,
+            scale ? scale + begin : nullptr,
+            corners,
+            count};
+}
+
+template <typename T>
+void LatticeValues<T>::splat(std::int64_t tile, const T* values, const T* scale) {
+    const SplatPoints<T> points = this->points(tile, scale);
     // Rows are cleared just before they are first added to.
     const std::int64_t met = tile > 0 ? lattice_.fresh[tile - 1] : 0;
     for (const Block& block : blocks_) {
         std::fill(block.rows + met * block.width, block.rows + lattice_.fresh[tile] * block.width,
                   T(0));
-        block.loops.splat(values + kLatticeTile * block.first, scale ? scale + begin : nullptr,
-                          lattice_.offset + begin * corners, lattice_.weight + begin * corners,
-                          corners, count, block.rows);
+        block.loops.splat(points, values + kLatticeTile * block.first, block.rows);
     }
 }
 
 template <typename T>
 void LatticeValues<T>::slice(std::int64_t tile, T factor, const T* scale, Slice how, T* out) const {
-    const int corners = lattice_.corners();
-    const std::int64_t begin = tile * kLatticeTile;
-    const std::int64_t count = std::min(kLatticeTile, lattice_.points - begin);
+    const SplatPoints<T> points = this->points(tile, scale);
     for (const Block& block : blocks_) {
-        block.loops.slice(block.rows, factor, scale ? scale + begin : nullptr,
-                          lattice_.offset + begin * corners, lattice_.weight + begin * corners,
-                          corners, count, lattice_.points - begin - count, how == Slice::kAdd,
+        block.loops.slice(points, block.rows, factor, how == Slice::kAdd,
                           out + kLatticeTile * block.first);
     }
 }

@@ -56,6 +56,7 @@ class LatticeValues {
         T* rows;
     };
 
+    SplatPoints<T> points(std::int64_t tile, const T* scale) const;
     void blur_block(const Block& block, BlurOrder order, const Execution& execution) const;
 
     LatticeView<T> lattice_;
