@@ -118,8 +118,7 @@ class ColourFeatures final : public PositionFeatures<T> {
 template <typename T>
 struct Term {
     Lattice<T> lattice;
-    LatticeValues<T> blurred;   // what messages are sliced from
-    LatticeValues<T> splatted;  // what the next messages are made of
+    LatticeValues<T> values;
     Buffer<T> norm;
     const T* before = nullptr;  // [points] factors of what is splatted, or null
     const T* after = nullptr;   // [points] factors of what is sliced, or null
@@ -212,7 +211,7 @@ class MeanField {
         if (normalization == CrfNormalization::kNone) return;
         const LatticeView<T> lattice = term.lattice.view();
         term.norm.resize(points_);
-        LatticeValues<T>& values = term.splatted;
+        LatticeValues<T>& values = term.values;
         values.prepare(lattice, channel_blocks(1));
         T ones[kTile];
         std::fill(ones, ones + kTile, T(1));
@@ -243,11 +242,7 @@ class MeanField {
             pass(Pass::kOnly);
             return;
         }
-        for (Term<T>& term : terms_) {
-            const LatticeView<T> lattice = term.lattice.view();
-            term.splatted.prepare(lattice, blocks_);
-            term.blurred.prepare(lattice, blocks_);
-        }
+        for (Term<T>& term : terms_) term.values.prepare(term.lattice.view(), blocks_);
         if (params_.probs) {
             energies_ = params_.probs + (image_ * params_.sets + set_) * classes_ * points_;
         } else {
@@ -257,8 +252,7 @@ class MeanField {
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
             for (Term<T>& term : terms_) {
-                std::swap(term.splatted, term.blurred);
-                term.blurred.blur(BlurOrder::kForward, params_.execution);
+                term.values.blur(BlurOrder::kForward, params_.execution);
             }
             pass(i < params_.iterations ? Pass::kMiddle : Pass::kLast);
         }
@@ -271,13 +265,15 @@ class MeanField {
         kOnly     // unary -> Q, the result
     };
 
-    // One pass over the pixels. Q is never stored but in the result.
+    // One pass over the pixels. Q is stored for the pixels of a band only: the rows of a band are its
+    // own, so once all its messages are sliced, its Q is splatted into the same rows.
     void pass(Pass which) {
         const bool has_messages = which == Pass::kMiddle || which == Pass::kLast;
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
         std::vector<std::int64_t> bad(static_cast<std::size_t>(bands()), -1);
         each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
             Workspace work(padded_channels(blocks_));
+            Buffer<T> q(has_result ? 0 : (end - begin) * work.tile_size());
             for (std::int64_t tile = begin; tile < end; ++tile) {
                 if (which == Pass::kMiddle) {
                     recall_energies(tile, work);
@@ -286,18 +282,23 @@ class MeanField {
                 }
                 if (which == Pass::kFirst) keep_energies(tile, work);
                 if (has_messages) add_messages(tile, work);
-                const std::int64_t count = tile_points(tile);
                 for (int s = 0; s < sets_; ++s) {
-                    if (loops_.softmax(work.planes(s * classes_), classes_, count)) continue;
+                    if (loops_.softmax(work.planes(s * classes_), classes_, tile_points(tile)))
+                        continue;
                     std::int64_t& first_bad = bad[static_cast<std::size_t>(b)];
                     if (first_bad < 0) first_bad = tile;
                 }
                 if (has_result) {
                     store(tile, work);
                 } else {
-                    to_rows(work);
-                    for (Term<T>& term : terms_)
-                        term.splatted.splat(tile, work.rows(), term.before);
+                    to_rows(work, q.data() + (tile - begin) * work.tile_size());
+                }
+            }
+            if (has_result) return;
+            for (Term<T>& term : terms_) {
+                for (std::int64_t tile = begin; tile < end; ++tile) {
+                    term.values.splat(tile, q.data() + (tile - begin) * work.tile_size(),
+                                      term.before);
                 }
             }
         });
@@ -315,6 +316,7 @@ class MeanField {
         T* planes(int channel = 0) { return memory_.data() + channel * kTile; }
         T* messages(int channel = 0) { return planes(channel) + size_; }
         T* rows() { return planes() + 2 * size_; }
+        std::int64_t tile_size() const { return size_; }
 
       private:
         std::int64_t size_;
@@ -411,16 +413,14 @@ class MeanField {
         }
     }
 
-    void to_rows(Workspace& work) const {
-        for (const ChannelBlock& block : blocks_) {
-            loops_.to_rows(work.planes(block.first), block.width,
-                           work.rows() + block.first * kTile);
-        }
+    void to_rows(Workspace& work, T* rows) const {
+        for (const ChannelBlock& block : blocks_)
+            loops_.to_rows(work.planes(block.first), block.width, rows + block.first * kTile);
     }
 
     void slice(int k, std::int64_t tile, T factor, Slice how, Workspace& work) const {
         const Term<T>& term = terms_[static_cast<std::size_t>(k)];
-        term.blurred.slice(tile, factor * term.blurred.gain(), term.after, how, work.rows());
+        term.values.slice(tile, factor * term.values.gain(), term.after, how, work.rows());
     }
 
     void store(std::int64_t tile, Workspace& work) const {
