@@ -231,6 +231,25 @@ def test_compile() -> None:
     close(grad, expected)
 
 
+def test_opcheck_of_building() -> None:
+    torch.library.opcheck(torch.ops.wsss_fast.lattice_build.default, (torch.randn(2, 20),))
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compile_with_the_lattice_built_inside(dynamic: bool | None) -> None:
+    def loss(f: Tensor, v: Tensor) -> Tensor:
+        return (wsss_fast.PermutohedralLattice(f * 2).filter(v * 2) ** 2).sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    values = torch.randn(2, 3, 5, 6, requires_grad=True)
+    for scale in (0.5, 3.0):  # fewer and more vertices
+        features = torch.randn(2, 4, 5, 6) * scale
+        close(compiled(features, values), loss(features, values))
+        (grad,) = torch.autograd.grad(compiled(features, values), values)
+        (expected,) = torch.autograd.grad(loss(features, values), values)
+        close(grad, expected)
+
+
 def test_autocast() -> None:
     features, values = torch.randn(2, 30).bfloat16(), torch.randn(3, 30).half()
     with torch.autocast("cpu", dtype=torch.bfloat16):
