@@ -14,8 +14,8 @@ from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
 from wsss_fast.ops.mean_field import log_softmax, next_logits, terms_of_each_image
 
-_DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
-_DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
+DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
+DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
 _OUTPUTS = ("probs", "log_probs", "labels")
 
@@ -128,8 +128,8 @@ def crf(
     unary: Tensor | Sequence[Tensor],
     *,
     iterations: int = 10,
-    gaussian: Gaussian | None = _DEFAULT_GAUSSIAN,
-    bilateral: Bilateral | None = _DEFAULT_BILATERAL,
+    gaussian: Gaussian | None = DEFAULT_GAUSSIAN,
+    bilateral: Bilateral | None = DEFAULT_BILATERAL,
     kernels: Sequence[Kernel] | None = None,
     normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
@@ -200,8 +200,8 @@ def crf(
     """
     _checks.choice("output", output, _OUTPUTS)
     iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
-    terms = _terms(gaussian, bilateral, kernels)
-    normalizations = _normalizations(normalization, len(terms))
+    terms = chosen_kernels(gaussian, bilateral, kernels)
+    normalizations = normalization_of_each(normalization, len(terms))
     if isinstance(image, (list, tuple)) or isinstance(unary, (list, tuple)):
         for name, value in (("image", image), ("unary", unary)):
             if not isinstance(value, (list, tuple)):
@@ -224,9 +224,10 @@ def crf(
     return _crf_batch(image, unary, terms, normalizations, iterations, output, "")
 
 
-def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
+def chosen_kernels(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
+    """The kernels that these arguments of :func:`crf` stand for, checked."""
     if kernels is not None:
-        if gaussian is not _DEFAULT_GAUSSIAN or bilateral is not _DEFAULT_BILATERAL:
+        if gaussian is not DEFAULT_GAUSSIAN or bilateral is not DEFAULT_BILATERAL:
             raise ValueError("kernels: expected to be given in place of gaussian and bilateral, got both")
         if not isinstance(kernels, (list, tuple)):
             raise TypeError(_checks.wrong("kernels", "a list of Gaussian, Bilateral and Features", kernels))
@@ -241,7 +242,8 @@ def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
     return [term for term in (gaussian, bilateral) if term is not None]
 
 
-def _normalizations(given: Any, count: int) -> list[str]:
+def normalization_of_each(given: Any, count: int) -> list[str]:
+    """The argument ``normalization`` of :func:`crf` for ``count`` kernels, checked."""
     if not isinstance(given, (list, tuple)):
         return [_checks.choice("normalization", given, _NORMALIZATIONS)] * count
     if len(given) != count:
