@@ -104,8 +104,8 @@ def test_float32_and_several_bands(output: str) -> None:
     found = gradients(lambda *a, **k: crf(*a, output=output, **k), torch.float32)
     for gradient, truth in zip(found, gradients(reference, torch.float64), strict=True):
         scale = truth.abs().max().item()
-        # Positions in float32 put a few pixels into another simplex or at another place in it.
-        close(gradient, truth, rtol=1e-3, atol=2e-3 * scale)
+        # Positions in float32 are a rounding error away, and barycentric weights by as much.
+        close(gradient, truth, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_single_batch_and_list_agree() -> None:

@@ -12,7 +12,7 @@ from wsss_fast import _checks, _launch
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
-from wsss_fast.ops.mean_field import log_softmax, next_logits, terms_of_each_image
+from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_image
 
 DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
 DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
@@ -71,8 +71,8 @@ def _crf_log_probs_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
         terms = next(terms_of) if iterations > 0 else []
         # A set at a time, so that only one is in memory once more.
         for energy, state in zip(energies.split(1), states.split(1), strict=True):
-            # In place: `state` is a view of q, and read before it is written.
-            state.copy_(log_softmax(next_logits(energy, terms, state)))
+            # `state` is a view of q, and read before it is written.
+            state.copy_(log_softmax_(next_logits(energy, terms, state)))
     if bool(q.isnan().any()):
         raise ValueError(_checks.wrong("compat", "weights that keep energies finite", "an overflow"))
     return q
@@ -176,7 +176,7 @@ def crf(
     gradient: through all iterations, not through the image or features. The gradient for an entry of +inf
     is 0. Backward makes each iteration's Q anew and keeps them for one image at a time: ``iterations`` times
     C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries. It filters twice as
-    often as forward and takes two to three times as long.
+    often as forward, and takes about three times as long.
 
     The same bits from run to run and at any number of threads (``torch.get_num_threads()``). Cost: the
     lattice is built once an image, that of a Gaussian once a call; each iteration then touches, for every

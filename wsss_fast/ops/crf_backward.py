@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsss_fast.ops.mean_field import PIXELS_AT_ONCE, Term, next_logits, softmax, terms_of_each_image
+from wsss_fast.ops.mean_field import PIXELS_AT_ONCE, Term, next_logits, softmax_, terms_of_each_image
 
 # As many channels go through a filter at once.
 _CHANNELS_AT_ONCE = 24
@@ -95,19 +95,19 @@ def _backward_of_sets(
     """The gradient for the unaries ``energy`` ``[S,C,P]``; those for the compats are added to ``sums``."""
     states: list[Tensor] = []
     for _ in range(iterations if terms else 0):
-        states.append(softmax(next_logits(energy, terms, states[-1]) if states else -energy))
+        states.append(softmax_(next_logits(energy, terms, states[-1]) if states else -energy))
     total = grad.clone()
     while states:
         q = states.pop()
         grad_q = torch.zeros_like(q)
         for term, into, need in zip(terms, sums, needed, strict=True):
             r = term.filter.transposed(grad)
-            grad_q += term.transposed_compat(r)
             if need:
                 _add_compat_gradient(into, r, q)
-        grad = softmax_gradient(grad_q, q, 1)
+            grad_q += term.transposed_compat_(r)
+        grad = grad_q.sub_((q * grad_q).sum(1, keepdim=True)).mul_(q)
         total += grad
-    return -total
+    return total.neg_()
 
 
 def _add_compat_gradient(into: Tensor, r: Tensor, q: Tensor) -> None:
@@ -124,11 +124,6 @@ def _add_compat_gradient(into: Tensor, r: Tensor, q: Tensor) -> None:
             into += by_class.sum()
 
 
-def softmax_gradient(grad: Tensor, q: Tensor, dim: int) -> Tensor:
-    """From the gradient for ``q = softmax(a)`` that for a."""
-    return q * (grad - (q * grad).sum(dim, keepdim=True))
-
-
 # --- autograd of crf and crf_log_probs -------------------------------------------------------------------
 
 
@@ -140,7 +135,8 @@ def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def backward_of_probs(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     q, _, unary = ctx.saved_tensors[:3]
-    return _backward(ctx, softmax_gradient(_without_impossible(grad, unary), q, 2))
+    grad = _without_impossible(grad, unary)
+    return _backward(ctx, q * (grad - (q * grad).sum(2, keepdim=True)))
 
 
 def backward_of_log_probs(ctx: Any, grad: Tensor) -> tuple[Any, ...]:

@@ -36,20 +36,20 @@ class NormalizedFilter:
         self._after = None if normalization == "before" else factor
 
     def __call__(self, q: Tensor) -> Tensor:
-        return _scaled(self._filter(_scaled(q, self._before), transposed=False), self._after)
+        return self._between(self._before, q, self._after, transposed=False)
 
     def transposed(self, grad: Tensor) -> Tensor:
         """The gradient for q, from that for the result."""
-        return _scaled(self._filter(_scaled(grad, self._after), transposed=True), self._before)
+        return self._between(self._after, grad, self._before, transposed=True)
+
+    def _between(self, first: Tensor | None, values: Tensor, last: Tensor | None, transposed: bool) -> Tensor:
+        out = self._filter(values if first is None else values * first, transposed)
+        return out if last is None else out.mul_(last)
 
     def _filter(self, values: Tensor, transposed: bool) -> Tensor:
         # Not checked for finite values: gradients may be infinite, and energies are looked at by the caller.
         flat = values.reshape(1, -1, values.shape[-1])
         return _launch.lattice_filter([self._lattice], flat, transposed, False).view(values.shape)
-
-
-def _scaled(values: Tensor, factor: Tensor | None) -> Tensor:
-    return values if factor is None else values * factor
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,18 @@ class Term:
     def logits(self, q: Tensor) -> Tensor:
         """What the term adds to -unary."""
         message = self.filter(q)
-        if self.compat.dim() == 0:
-            return message * self.compat
-        if self.compat.dim() == 1:
-            return message * -self.compat.unsqueeze(1)
-        return mix_classes(-self.compat, message)
+        if self.compat.dim() == 2:
+            return mix_classes(-self.compat, message)
+        return message.mul_(self._factor())
 
-    def transposed_compat(self, grad: Tensor) -> Tensor:
-        """What stands before the filter's transpose in the gradient of :meth:`logits`."""
+    def transposed_compat_(self, grad: Tensor) -> Tensor:
+        """What stands before the filter's transpose in the gradient of :meth:`logits`; may overwrite."""
         if self.compat.dim() == 2:
             return mix_classes(-self.compat.T, grad)
-        return grad * (self.compat if self.compat.dim() == 0 else -self.compat.unsqueeze(1))
+        return grad.mul_(self._factor())
+
+    def _factor(self) -> Tensor:
+        return self.compat if self.compat.dim() == 0 else -self.compat.unsqueeze(1)
 
 
 def terms_of_each_image(
@@ -128,13 +129,13 @@ def mix_classes(matrix: Tensor, values: Tensor) -> Tensor:
     return out
 
 
-def softmax(logits: Tensor) -> Tensor:
-    """Over the classes of ``[S,C,P]``."""
-    powers = (logits - logits.amax(1, keepdim=True)).exp_()
+def softmax_(logits: Tensor) -> Tensor:
+    """Over the classes of ``[S,C,P]``, in place."""
+    powers = logits.sub_(logits.amax(1, keepdim=True)).exp_()
     return powers.div_(powers.sum(1, keepdim=True))
 
 
-def log_softmax(logits: Tensor) -> Tensor:
-    """Over the classes of ``[S,C,P]``."""
-    lowered = logits - logits.amax(1, keepdim=True)
+def log_softmax_(logits: Tensor) -> Tensor:
+    """Over the classes of ``[S,C,P]``, in place."""
+    lowered = logits.sub_(logits.amax(1, keepdim=True))
     return lowered.sub_(lowered.exp().sum(1, keepdim=True).log_())
