@@ -209,3 +209,12 @@ def without_grad(name: str, values: list[Tensor], op: str) -> None:
                     f"{describe(value)} with requires_grad=True",
                 )
             )
+
+
+def needs_no_gradient(name: str, value: Tensor, instead: str) -> None:
+    """Raise if autograd would have to differentiate by ``value``; ``instead`` says what can be."""
+    if value.requires_grad and torch.is_grad_enabled():
+        raise ValueError(
+            wrong(name, "a tensor that needs no gradient", "requires_grad=True")
+            + f"; {instead}: pass it with .detach()"
+        )

@@ -58,7 +58,8 @@ class Gaussian:
         sxy: standard deviation in pixels, or ``(sx, sy)``.
         compat: how strongly, in units of energy. A number w is the Potts model: agreeing neighbours lower
             the energy by up to w. A vector ``[C]`` or a matrix ``[C,C]`` holds costs instead: they multiply
-            the message and are added to the energy, so that w equals the matrix -w I.
+            the message and are added to the energy, so that w equals the matrix -w I. A tensor may require
+            a gradient.
     """
 
     sxy: float | tuple[float, float] = 3.0

@@ -437,19 +437,6 @@ def test_compile_with_defaults() -> None:
     assert torch.equal(compiled(image, unary), crf(image, unary))
 
 
-def test_a_backward_pass_raises() -> None:
-    image, unary = picture(3, 11, 12), torch.rand(3, 11, 12, requires_grad=True)
-    q = crf(image, unary)
-    assert torch.equal(q, crf(image, unary.detach()))
-    with pytest.raises(NotImplementedError, match=r"crf: expected .* without a gradient.*detach"):
-        q.sum().backward()
-    weights = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
-    q = crf(image, unary.detach(), gaussian=Gaussian(3, weights))
-    with pytest.raises(NotImplementedError, match="crf"):
-        q.sum().backward()
-    assert not crf(image, unary, output="labels").requires_grad
-
-
 IMAGE, UNARY = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6)
 
 

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from wsss_fast import _checks, _launch
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
+from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
+from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_image
 
-_DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
-_DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
+DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
+DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
-_OUTPUTS = ("probs", "labels")
+_OUTPUTS = ("probs", "log_probs", "labels")
 
 # unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
 # features for those kernels whose kind is "features".
@@ -24,6 +26,7 @@ _SCHEMA = (
     "str[] normalizations, int iterations) -> Tensor"
 )
 torch.library.define("wsss_fast::crf", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
+torch.library.define("wsss_fast::crf_log_probs", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 torch.library.define("wsss_fast::crf_labels", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 
 
@@ -39,7 +42,7 @@ def _empty_labels(unary: Tensor) -> Tensor:
 def _mean_field(
     image: Tensor, unary: Tensor, features: list[Tensor], compats: list[Tensor], *others: Any, out: Tensor
 ) -> Tensor:
-    """``out``, filled: both ops on the CPU are this with an output of their own."""
+    """``out``, filled: the ops on the CPU are this with an output of their own."""
     for k, compat in enumerate(compats):
         if not bool(compat.isfinite().all()):
             bad = compat[~compat.isfinite()].flatten()[0].item()
@@ -58,7 +61,25 @@ def _crf_labels_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     return _mean_field(image, unary, *others, out=_empty_labels(unary))
 
 
+@torch.library.impl("wsss_fast::crf_log_probs", "CPU")
+def _crf_log_probs_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    """The core stores no energies: it runs all updates but the last, which then is made here."""
+    *arguments, iterations = others
+    q = _mean_field(image, unary, *arguments, max(iterations - 1, 0), out=_empty_probs(unary))
+    terms_of = terms_of_each_image(image, unary, *arguments)
+    for energies, states in zip(unary.flatten(3), q.flatten(3), strict=True):
+        terms = next(terms_of) if iterations > 0 else []
+        # A set at a time, so that only one is in memory once more.
+        for energy, state in zip(energies.split(1), states.split(1), strict=True):
+            # `state` is a view of q, and read before it is written.
+            state.copy_(log_softmax_(next_logits(energy, terms, state)))
+    if bool(q.isnan().any()):
+        raise ValueError(_checks.wrong("compat", "weights that keep energies finite", "an overflow"))
+    return q
+
+
 @torch.library.register_fake("wsss_fast::crf")
+@torch.library.register_fake("wsss_fast::crf_log_probs")
 def _crf_fake(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     return _empty_probs(unary)
 
@@ -68,14 +89,12 @@ def _crf_labels_fake(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     return _empty_labels(unary)
 
 
-def _no_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    raise NotImplementedError(
-        "crf: expected to be used without a gradient, got a backward pass through it; this version cannot "
-        "differentiate mean-field inference: call it under torch.no_grad() or pass unary.detach()"
-    )
-
-
-torch.library.register_autograd("wsss_fast::crf", _no_gradient)
+torch.library.register_autograd(
+    "wsss_fast::crf", crf_backward.backward_of_probs, setup_context=crf_backward.setup_context
+)
+torch.library.register_autograd(
+    "wsss_fast::crf_log_probs", crf_backward.backward_of_log_probs, setup_context=crf_backward.setup_context
+)
 
 
 @overload
@@ -109,8 +128,8 @@ def crf(
     unary: Tensor | Sequence[Tensor],
     *,
     iterations: int = 10,
-    gaussian: Gaussian | None = _DEFAULT_GAUSSIAN,
-    bilateral: Bilateral | None = _DEFAULT_BILATERAL,
+    gaussian: Gaussian | None = DEFAULT_GAUSSIAN,
+    bilateral: Bilateral | None = DEFAULT_BILATERAL,
     kernels: Sequence[Kernel] | None = None,
     normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
@@ -135,26 +154,35 @@ def crf(
         normalization: ``"symmetric"`` divides a kernel by the root of its row sums on both sides,
             ``"before"`` and ``"after"`` by its row sums before or after filtering, ``"none"`` not at all.
             A list gives each kernel its own.
-        output: ``"probs"`` gives Q, ``"labels"`` its argmax (the first of equals) without ever storing Q.
+        output: ``"probs"`` gives Q; ``"log_probs"`` its logarithm, from the energies of the last update
+            themselves, so that it is exact where Q is too small for the dtype (-inf only where the unary is
+            +inf); ``"labels"`` the argmax of Q (the first of equals) without ever storing Q.
 
     A list of images and a list of unaries, each entry of any size, is one call with a list as its result.
 
     Returns:
-        Q, of the shape and dtype of ``unary``; or labels, without the axis C, in the smallest of uint8,
-        int16 and int32 that holds C classes. Contiguous. N = 0 gives an empty result.
+        Q or log Q, of the shape and dtype of ``unary``; or labels, without the axis C, in the smallest of
+        uint8, int16 and int32 that holds C classes. Contiguous. N = 0 gives an empty result.
 
     Raises:
         ValueError: a wrong shape, device or range; image values outside [0, 255] or NaN (only looked at if a
             kernel uses the image); NaN or -inf in the unary or a pixel of nothing but +inf; kernel widths
-            so small that positions in the lattice leave the dtype's precision.
+            so small that positions in the lattice leave the dtype's precision; an image or features that
+            require a gradient (unless grad mode is off, or labels are asked for).
         TypeError: a wrong type or dtype. Under autocast float16 and bfloat16 are taken as float32.
-        NotImplementedError: in a backward pass. The op cannot be differentiated yet; forward it accepts a
-            unary that requires a gradient, and backward it raises, never returning a wrong gradient.
+        NotImplementedError: in a second backward pass, through the gradient.
+
+    Q and log Q are differentiable, once, in the unary and in every ``compat`` that is a tensor requiring a
+    gradient: through all iterations, not through the image or features. The gradient for an entry of +inf
+    is 0. Backward makes each iteration's Q anew and keeps them for one image at a time: ``iterations`` times
+    C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries. It filters twice as
+    often as forward, and takes about three times as long.
 
     The same bits from run to run and at any number of threads (``torch.get_num_threads()``). Cost: the
     lattice is built once an image, that of a Gaussian once a call; each iteration then touches, for every
     class, 6 + 3 vertices a pixel and 6 + 3 times each vertex. Memory beside input and output is mostly two
     rows of classes for each lattice vertex; a photograph of 500 x 375 has about 190,000 at 50/5.
+    ``"log_probs"`` builds each lattice once more, for the last iteration.
 
     >>> import torch, wsss_fast
     >>> image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
@@ -164,11 +192,16 @@ def crf(
     (torch.Size([4, 40, 60]), torch.float32)
     >>> wsss_fast.crf(image, unary, output="labels").dtype
     torch.uint8
+    >>> weight = torch.tensor(10.0, requires_grad=True)
+    >>> log_q = wsss_fast.crf(image, unary, bilateral=wsss_fast.Bilateral(80, 13, weight), output="log_probs")
+    >>> torch.nn.functional.nll_loss(log_q[None], torch.zeros(1, 40, 60, dtype=torch.int64)).backward()
+    >>> weight.grad.shape
+    torch.Size([])
     """
     _checks.choice("output", output, _OUTPUTS)
     iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
-    terms = _terms(gaussian, bilateral, kernels)
-    normalizations = _normalizations(normalization, len(terms))
+    terms = chosen_kernels(gaussian, bilateral, kernels)
+    normalizations = normalization_of_each(normalization, len(terms))
     if isinstance(image, (list, tuple)) or isinstance(unary, (list, tuple)):
         for name, value in (("image", image), ("unary", unary)):
             if not isinstance(value, (list, tuple)):
@@ -191,9 +224,10 @@ def crf(
     return _crf_batch(image, unary, terms, normalizations, iterations, output, "")
 
 
-def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
+def chosen_kernels(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
+    """The kernels that these arguments of :func:`crf` stand for, checked."""
     if kernels is not None:
-        if gaussian is not _DEFAULT_GAUSSIAN or bilateral is not _DEFAULT_BILATERAL:
+        if gaussian is not DEFAULT_GAUSSIAN or bilateral is not DEFAULT_BILATERAL:
             raise ValueError("kernels: expected to be given in place of gaussian and bilateral, got both")
         if not isinstance(kernels, (list, tuple)):
             raise TypeError(_checks.wrong("kernels", "a list of Gaussian, Bilateral and Features", kernels))
@@ -208,7 +242,8 @@ def _terms(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
     return [term for term in (gaussian, bilateral) if term is not None]
 
 
-def _normalizations(given: Any, count: int) -> list[str]:
+def normalization_of_each(given: Any, count: int) -> list[str]:
+    """The argument ``normalization`` of :func:`crf` for ``count`` kernels, checked."""
     if not isinstance(given, (list, tuple)):
         return [_checks.choice("normalization", given, _NORMALIZATIONS)] * count
     if len(given) != count:
@@ -255,9 +290,15 @@ def _crf_batch(
             (3, height, width) if single else (count, 3, height, width),
             f"the size of unary{index}",
         )
-    arguments = _flatten(terms, batch, single, index)
-    run = torch.ops.wsss_fast.crf if output == "probs" else torch.ops.wsss_fast.crf_labels
-    out = run(images, batch, *arguments, normalizations, iterations)
+    features, compats, kinds, scales = _flatten(terms, batch, single, index)
+    if output != "labels":
+        guided = [k for k, kind in enumerate(kinds) if kind == "features"]
+        names = [f"image{index}", *(f"features of kernel {k}{index}" for k in guided)]
+        for name, value in zip(names, [image, *features], strict=True):
+            _checks.needs_no_gradient(name, value, "crf is differentiable in the unary and the compats only")
+    ops = torch.ops.wsss_fast
+    run = {"probs": ops.crf, "log_probs": ops.crf_log_probs, "labels": ops.crf_labels}[output]
+    out = run(images, batch, features, compats, kinds, scales, normalizations, iterations)
     if not shared:
         out = out.squeeze(1)
     return out.squeeze(0) if single else out

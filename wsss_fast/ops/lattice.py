@@ -11,11 +11,30 @@ from wsss_fast import _checks, _launch
 
 MAX_DIMS = 16
 
+# The lattice of features [d,P] as one tensor, and how many vertices it has: a tensor too, int64 and scalar,
+# so that tracing meets no number that depends on the data but the size of the lattice.
+torch.library.define(
+    "wsss_fast::lattice_build",
+    "(Tensor features) -> (Tensor lattice, Tensor vertices)",
+    tags=(torch.Tag.pt2_compliant_tag, torch.Tag.dynamic_output_shape),
+)
 torch.library.define(
     "wsss_fast::lattice_filter",
     "(Tensor[] lattices, Tensor values, bool transposed, bool check) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
+
+
+@torch.library.impl("wsss_fast::lattice_build", "CPU")
+def _build(features: Tensor) -> tuple[Tensor, Tensor]:
+    lattice, vertices = _launch.lattice_build(features)
+    return lattice, torch.tensor(vertices)
+
+
+@torch.library.register_fake("wsss_fast::lattice_build")
+def _build_fake(features: Tensor) -> tuple[Tensor, Tensor]:
+    size = torch.library.get_ctx().new_dynamic_size()
+    return features.new_empty(size, dtype=torch.int64), features.new_empty((), dtype=torch.int64)
 
 
 @torch.library.impl("wsss_fast::lattice_filter", "CPU")
@@ -63,7 +82,8 @@ class PermutohedralLattice:
         TypeError: wrong type or dtype.
 
     The lattice is built here, once, and takes about ``P (d+1) 8`` bytes and 8 more for each of the d+1
-    neighbour pairs of its vertices. Building and filtering give the same bits at any thread count.
+    neighbour pairs of its vertices. Building and filtering give the same bits at any thread count, and may
+    both stand inside ``torch.compile(fullgraph=True)``.
 
     >>> import torch, wsss_fast
     >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
@@ -91,9 +111,9 @@ class PermutohedralLattice:
         self._space = tuple(batch.shape[2:])
         self._dtype = features.dtype
         self._lattices: list[Tensor] = []
-        self._vertices: list[int] = []
+        self._vertices: list[Tensor] = []
         for points in batch.flatten(2):
-            lattice, vertices = _launch.lattice_build(points)
+            lattice, vertices = torch.ops.wsss_fast.lattice_build(points)
             self._lattices.append(lattice)
             self._vertices.append(vertices)
 
@@ -105,7 +125,7 @@ class PermutohedralLattice:
     @property
     def vertices(self) -> list[int]:
         """How many vertices each item of the batch has (a list of one for a single item)."""
-        return list(self._vertices)
+        return [int(vertices) for vertices in self._vertices]
 
     def filter(self, values: Tensor) -> Tensor:
         """The values, filtered.
@@ -133,7 +153,7 @@ class PermutohedralLattice:
         """
         values = _checks.autocast(values)
         lead = "C" if self._single else f"{self._count},C"
-        shape = f"[{','.join([lead, *map(str, self._space)])}]"
+        shape = f"[{','.join([lead, *(f'{n}' for n in self._space)])}]"
         rank = len(self._space) + (1 if self._single else 2)
         _checks.tensor("values", values, shape, (rank,), (self._dtype,))
         batch = values.unsqueeze(0) if self._single else values

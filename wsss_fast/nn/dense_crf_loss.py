@@ -1,0 +1,151 @@
+"""The dense CRF as a loss for weakly supervised training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wsss_fast import _checks
+from wsss_fast.ops.features import colour_features
+from wsss_fast.ops.lattice import PermutohedralLattice
+
+# Features [N,5,H,W] of an image [N,3,H,W], whose values are checked. An op, as looking at values would break
+# the graph of torch.compile.
+torch.library.define(
+    "wsss_fast::dense_crf_loss_features", "(Tensor image, float sxy, float srgb, ScalarType dtype) -> Tensor"
+)
+
+
+@torch.library.impl("wsss_fast::dense_crf_loss_features", "CompositeExplicitAutograd")
+def _features(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
+    outside = ~((image >= 0) & (image <= 255))  # NaN too
+    if image.device.type == "cpu" and bool(outside.any()):
+        raise ValueError(_checks.wrong("image", "values in [0,255]", f"{image[outside][0].item():g}"))
+    out = _features_fake(image, sxy, srgb, dtype)
+    for of, to in zip(image, out, strict=True):
+        to.copy_(colour_features(of, (sxy, sxy), (srgb, srgb, srgb), to))
+    return out
+
+
+@torch.library.register_fake("wsss_fast::dense_crf_loss_features")
+def _features_fake(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
+    return image.new_empty((image.shape[0], 5, *image.shape[2:]), dtype=dtype)
+
+
+class DenseCRFLoss(nn.Module):
+    """What a segmentation costs in a dense CRF: how far it disagrees between pixels that look alike.
+
+    Tang et al.: On Regularized Losses for Weakly-supervised CNN Segmentation (ECCV 2018). With S_k the
+    probabilities of class k, R the region of interest and W the Gaussian kernel of position and colour,
+
+        loss = weight / N * sum over images and classes of (R S_k)^T W (R - R S_k),
+
+    the relaxed Potts energy of the paper: 0 where all pixels are certain of one class, never negative for
+    probabilities. The code that is widely used computes ``-sum_k (R S_k)^T W (R S_k)``; where the classes
+    sum to 1 at every pixel the two differ by ``R^T W R``, a constant, so that a network with a softmax gets
+    the same gradient from both. Some of that code also scales the gradient down where a scribble's pixel
+    is certain already; this does not.
+
+    W is filtered on a permutohedral lattice: ``exp(-|f_i - f_j|^2 / 2)`` up to a constant factor and to the
+    lattice's approximation, i = j included, not normalised. So the loss grows with the number of pixels, and
+    published weights (about 1e-9 to 1e-7) fit the usual features only. The lattice's W is not quite
+    symmetric; the gradient is the true one, with W and its transpose.
+
+    Args:
+        weight: what the loss is multiplied by, 0 or more.
+        sigma_rgb: standard deviation of colour, in image values (0 to 255); the authors have 15.
+        sigma_xy: standard deviation of position, in pixels of the image as given; the authors have 100.
+        scale_factor: in (0, 1]: images, probabilities and regions are resampled by it first (to the size
+            rounded down, at least 1), and sigma_xy with them; the authors have 0.5. Probabilities are
+            resampled bilinearly (align_corners=False, no antialiasing), image and region to the nearest
+            pixel, as in the authors' code.
+
+    ``forward(image, probs, roi=None)`` returns the loss, a scalar of the dtype of ``probs``:
+
+        image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
+            gradient; on the CPU.
+        probs: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
+            autocast is taken as float32.
+        roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
+            neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
+
+    Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN or infinities in
+    probs or roi, which the error calls ``values`` of the filter; an image or roi that requires a gradient),
+    TypeError for a wrong type or dtype.
+
+    Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
+    image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the
+    batch are kept for the backward pass, up to 300 bytes a pixel. N = 0 gives 0.
+
+    >>> import torch, wsss_fast
+    >>> loss = wsss_fast.nn.DenseCRFLoss(weight=2e-9, sigma_rgb=15, sigma_xy=100, scale_factor=0.5)
+    >>> image = torch.randint(0, 256, (2, 3, 48, 64), dtype=torch.uint8)
+    >>> logits = torch.randn(2, 21, 48, 64, requires_grad=True)
+    >>> loss(image, logits.softmax(1), roi=torch.ones(2, 48, 64, dtype=torch.bool)).backward()
+    >>> logits.grad.shape
+    torch.Size([2, 21, 48, 64])
+    """
+
+    def __init__(self, weight: float, sigma_rgb: float, sigma_xy: float, scale_factor: float = 1.0) -> None:
+        super().__init__()
+        self.weight = _checks.number("weight", weight, 0)
+        self.sigma_rgb = _checks.number("sigma_rgb", sigma_rgb, 0, exclusive=True)
+        self.sigma_xy = _checks.number("sigma_xy", sigma_xy, 0, exclusive=True)
+        self.scale_factor = _checks.number("scale_factor", scale_factor, 0, exclusive=True)
+        if self.scale_factor > 1:
+            raise ValueError(_checks.wrong("scale_factor", "a number in (0, 1]", scale_factor))
+
+    def forward(self, image: Tensor, probs: Tensor, roi: Tensor | None = None) -> Tensor:
+        image, probs, region = self._checked(image, probs, roi)
+        count, _, height, width = probs.shape
+        size = (max(int(height * self.scale_factor), 1), max(int(width * self.scale_factor), 1))
+        if size != (height, width):
+            image, region = F.interpolate(image, size), F.interpolate(region, size)
+            probs = _bilinear(_bilinear(probs, 2, size[0]), 3, size[1])
+        sxy = self.sigma_xy * self.scale_factor
+        features = torch.ops.wsss_fast.dense_crf_loss_features(image, sxy, self.sigma_rgb, probs.dtype)
+        inside = probs * region
+        # The region as one more channel: W R.
+        filtered = PermutohedralLattice(features).filter(torch.cat([inside, region], 1))
+        disagreement = inside * (filtered[:, -1:] - filtered[:, :-1])
+        # A row at a time first: torch splits a full reduction by its number of threads.
+        total = disagreement.sum(-1, dtype=torch.float64).sum(-1).sum()
+        return (total * (self.weight / max(count, 1))).to(probs.dtype)
+
+    def _checked(self, image: Tensor, probs: Tensor, roi: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Image, probabilities and the region ``[N,1,H,W]`` in their dtype."""
+        image, probs, roi = (_checks.autocast(value) for value in (image, probs, roi))
+        _checks.tensor("probs", probs, "[N,C,H,W]", (4,))
+        _checks.tensor("image", image, "[N,3,H,W]", (4,), (torch.uint8, torch.float32, torch.float64))
+        count, classes, height, width = probs.shape
+        if min(classes, height, width) < 1:
+            raise ValueError(_checks.wrong("probs", "[N,C,H,W] with C, H and W of at least 1", probs))
+        _checks.size("image", image, (count, 3, height, width), "three channels, the size of probs")
+        _checks.same_device("image", image, "probs", probs)
+        only = "the loss is differentiable in probs only"
+        _checks.needs_no_gradient("image", image, only)
+        if roi is None:
+            return image, probs, probs.new_ones((count, 1, height, width))
+        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype))
+        _checks.size("roi", roi, (count, height, width), "to match probs")
+        _checks.same_device("roi", roi, "probs", probs)
+        _checks.needs_no_gradient("roi", roi, only)
+        return image, probs, roi.unsqueeze(1).to(probs.dtype)
+
+    def extra_repr(self) -> str:
+        return (
+            f"weight={self.weight:g}, sigma_rgb={self.sigma_rgb:g}, sigma_xy={self.sigma_xy:g}, "
+            f"scale_factor={self.scale_factor:g}"
+        )
+
+
+def _bilinear(values: Tensor, axis: int, length: int) -> Tensor:
+    """Resampled along one axis as F.interpolate does, whose last bits depend on the number of threads."""
+    given = values.shape[axis]
+    centres = torch.arange(length, dtype=torch.float64, device=values.device) + 0.5
+    at = (centres * (given / length) - 0.5).clamp(min=0)
+    low = at.long()
+    high = (low + 1).clamp(max=given - 1)
+    share = (at - low).to(values.dtype).view([-1 if i == axis else 1 for i in range(values.dim())])
+    return values.index_select(axis, low) * (1 - share) + values.index_select(axis, high) * share

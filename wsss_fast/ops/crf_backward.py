@@ -1,0 +1,171 @@
+"""The gradient of mean-field inference.
+
+With u the unary, K kernels, and the iterations t = 1..T
+
+    a_0 = -u,                                     Q_t = softmax(a_t),
+    a_t = -u + sum_k W_k B_k(Q_{t-1}),            B_k(q) = after_k F_k(before_k q),
+
+where B_k works on the pixels of each class and W_k on the classes of each pixel (w for a scalar compat,
+-diag(v) for a vector, -M for a matrix), the gradients g_t for a_t follow from that for the last one by
+
+    r_{k,t} = B_k^T(g_t)
+    G_{t-1} = sum_k W_k^T r_{k,t}                 (for Q_{t-1})
+    g_{t-1} = Q_{t-1} (G_{t-1} - sum over classes of Q_{t-1} G_{t-1})
+    grad u  = -sum_t g_t
+    grad w_k = sum_t <r_{k,t}, Q_{t-1}>,          grad v_k = -(the same, class by class)
+    grad M_k[c,c'] = -sum_t <r_{k,t}[c], Q_{t-1}[c']>.
+
+B_k and W_k commute, one working on pixels and the other on classes: so r serves both Q and the compat, and
+the messages of the forward pass are not needed again. B_k^T is the lattice's blur with its axes in reverse
+order between ``after`` and ``before``; splatting and slicing are each other's transpose.
+
+Q_0 .. Q_{T-1} are made anew and kept, for a few unaries of one image at a time: T * C * H * W numbers while
+one of them is worked on (times 24 / C where M small unaries share an image). The cost is T - 1 filters for
+them and T transposed ones a kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsss_fast.ops.mean_field import PIXELS_AT_ONCE, Term, next_logits, softmax_, terms_of_each_image
+
+# As many channels go through a filter at once.
+_CHANNELS_AT_ONCE = 24
+
+# grad_energy is the gradient for the last a_t; the other arguments are those of crf. The result holds the
+# gradients for the unary and for each compat, empty where `needed` (as long) says no.
+torch.library.define(
+    "wsss_fast::crf_backward",
+    "(Tensor grad_energy, Tensor image, Tensor unary, Tensor[] features, Tensor[] compats, str[] kinds, "
+    "float[] scales, str[] normalizations, int iterations, bool[] needed) -> Tensor[]",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+
+
+@torch.library.impl("wsss_fast::crf_backward", "CPU")
+def _crf_backward(
+    grad_energy: Tensor,
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    normalizations: list[str],
+    iterations: int,
+    needed: list[bool],
+) -> list[Tensor]:
+    sums = [compat.new_zeros(compat.shape, dtype=torch.float64) for compat in compats]
+    grad_unary = unary.new_empty(unary.shape)
+    together = max(1, _CHANNELS_AT_ONCE // unary.shape[2])
+    each = terms_of_each_image(image, unary, features, compats, kinds, scales, normalizations)
+    for n, terms in enumerate(each):
+        parts = (t[n].flatten(2).split(together) for t in (grad_unary, grad_energy, unary))
+        for out, grad, energy in zip(*parts, strict=True):
+            out.copy_(_backward_of_sets(grad, energy, terms, iterations, sums, needed[1:]))
+    results = [grad_unary, *(s.to(unary.dtype) for s in sums)]
+    return [result if need else unary.new_empty(0) for result, need in zip(results, needed, strict=True)]
+
+
+@torch.library.register_fake("wsss_fast::crf_backward")
+def _crf_backward_fake(
+    grad_energy: Tensor,
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    normalizations: list[str],
+    iterations: int,
+    needed: list[bool],
+) -> list[Tensor]:
+    return [
+        unary.new_empty(of.shape if need else 0) for of, need in zip([unary, *compats], needed, strict=True)
+    ]
+
+
+def _backward_of_sets(
+    grad: Tensor, energy: Tensor, terms: list[Term], iterations: int, sums: list[Tensor], needed: list[bool]
+) -> Tensor:
+    """The gradient for the unaries ``energy`` ``[S,C,P]``; those for the compats are added to ``sums``."""
+    states: list[Tensor] = []
+    for _ in range(iterations if terms else 0):
+        states.append(softmax_(next_logits(energy, terms, states[-1]) if states else -energy))
+    total = grad.clone()
+    while states:
+        q = states.pop()
+        grad_q = torch.zeros_like(q)
+        for term, into, need in zip(terms, sums, needed, strict=True):
+            r = term.filter.transposed(grad)
+            if need:
+                _add_compat_gradient(into, r, q)
+            grad_q += term.transposed_compat_(r)
+        grad = grad_q.sub_((q * grad_q).sum(1, keepdim=True)).mul_(q)
+        total += grad
+    return total.neg_()
+
+
+def _add_compat_gradient(into: Tensor, r: Tensor, q: Tensor) -> None:
+    # A block of pixels at a time: torch splits a long sum by its number of threads.
+    for a, b in zip(r.split(PIXELS_AT_ONCE, -1), q.split(PIXELS_AT_ONCE, -1), strict=True):
+        if into.dim() == 2:
+            for c, one in enumerate(b.split(1, 1)):
+                into[:, c] -= (a * one).sum(-1).sum(0)
+            continue
+        by_class = (a * b).sum(-1).sum(0)
+        if into.dim() == 1:
+            into -= by_class
+        else:
+            into += by_class.sum()
+
+
+# --- autograd of crf and crf_log_probs -------------------------------------------------------------------
+
+
+def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    image, unary, features, compats, *ctx.options = inputs
+    ctx.counts = len(features), len(compats)
+    ctx.save_for_backward(output, image, unary, *features, *compats)
+
+
+def backward_of_probs(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    q, _, unary = ctx.saved_tensors[:3]
+    grad = _without_impossible(grad, unary)
+    return _backward(ctx, q * (grad - (q * grad).sum(2, keepdim=True)))
+
+
+def backward_of_log_probs(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    log_q, _, unary = ctx.saved_tensors[:3]
+    grad = _without_impossible(grad, unary)
+    return _backward(ctx, grad - log_q.exp() * grad.sum(2, keepdim=True))
+
+
+def _without_impossible(grad: Tensor, unary: Tensor) -> Tensor:
+    """A class ruled out by +inf has a constant Q of 0: whatever a loss says about it (the gradient of its
+    logarithm is infinite or NaN) has no influence."""
+    return grad.masked_fill(unary == torch.inf, 0)
+
+
+def _backward(ctx: Any, grad_energy: Tensor) -> tuple[Any, ...]:
+    _, image, unary, *lists = ctx.saved_tensors
+    features, compats = lists[: ctx.counts[0]], lists[ctx.counts[0] :]
+    needed = [ctx.needs_input_grad[1], *ctx.needs_input_grad[3]]
+    gradients = torch.ops.wsss_fast.crf_backward(
+        grad_energy, image, unary, features, compats, *ctx.options, needed
+    )
+    grad_unary, *grad_compats = (g if need else None for g, need in zip(gradients, needed, strict=True))
+    # torch.library takes any empty list for one of tensors, whose gradient is a list.
+    per_kernel: list[None] | None = None if compats else []
+    return None, grad_unary, [None] * len(features), grad_compats, per_kernel, per_kernel, per_kernel, None
+
+
+def _no_second_backward(ctx: Any, *grads: Any) -> None:
+    raise NotImplementedError("crf: the gradient of its gradient is not implemented")
+
+
+torch.library.register_autograd("wsss_fast::crf_backward", _no_second_backward)

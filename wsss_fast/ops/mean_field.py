@@ -1,0 +1,141 @@
+"""Mean field one filter at a time: what the last step of crf's log-probabilities and its gradient stand on.
+
+The core's crf runs all iterations in one go and keeps no Q; here each message is a tensor. Shapes are those
+of S unaries of one image: ``[S,C,P]`` with P = H W.
+
+Nothing here is a matrix product or torch.softmax: the bits of both depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wsss_fast import _launch
+from wsss_fast.ops.features import colour_features, position_features
+
+# Pixels that small loops over the classes work on together, so that they stay in the cache.
+PIXELS_AT_ONCE = 4096
+
+
+class NormalizedFilter:
+    """``q -> after * F(before * q)``, the filter of one kernel on one image with its normalisation."""
+
+    def __init__(self, features: Tensor, normalization: str) -> None:
+        """``features``: ``[d,P]``."""
+        self._lattice, _ = _launch.lattice_build(features)
+        self._before: Tensor | None = None
+        self._after: Tensor | None = None
+        if normalization == "none":
+            return
+        mass = self._filter(features.new_ones(1, 1, features.shape[1]), transposed=False) + 1e-20
+        factor = 1 / (mass.sqrt() if normalization == "symmetric" else mass)
+        self._before = None if normalization == "after" else factor
+        self._after = None if normalization == "before" else factor
+
+    def __call__(self, q: Tensor) -> Tensor:
+        return self._between(self._before, q, self._after, transposed=False)
+
+    def transposed(self, grad: Tensor) -> Tensor:
+        """The gradient for q, from that for the result."""
+        return self._between(self._after, grad, self._before, transposed=True)
+
+    def _between(self, first: Tensor | None, values: Tensor, last: Tensor | None, transposed: bool) -> Tensor:
+        out = self._filter(values if first is None else values * first, transposed)
+        return out if last is None else out.mul_(last)
+
+    def _filter(self, values: Tensor, transposed: bool) -> Tensor:
+        # Not checked for finite values: gradients may be infinite, and energies are looked at by the caller.
+        flat = values.reshape(1, -1, values.shape[-1])
+        return _launch.lattice_filter([self._lattice], flat, transposed, False).view(values.shape)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One kernel on one image."""
+
+    filter: NormalizedFilter
+    compat: Tensor  # a scalar is a weight, a vector and a matrix are costs
+
+    def logits(self, q: Tensor) -> Tensor:
+        """What the term adds to -unary."""
+        message = self.filter(q)
+        if self.compat.dim() == 2:
+            return mix_classes(-self.compat, message)
+        return message.mul_(self._factor())
+
+    def transposed_compat_(self, grad: Tensor) -> Tensor:
+        """What stands before the filter's transpose in the gradient of :meth:`logits`; may overwrite."""
+        if self.compat.dim() == 2:
+            return mix_classes(-self.compat.T, grad)
+        return grad.mul_(self._factor())
+
+    def _factor(self) -> Tensor:
+        return self.compat if self.compat.dim() == 0 else -self.compat.unsqueeze(1)
+
+
+def terms_of_each_image(
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    normalizations: list[str],
+) -> Iterator[list[Term]]:
+    """The terms of one image after the other, from the arguments of crf's schema."""
+    height, width = unary.shape[-2:]
+    same_in_all: dict[int, NormalizedFilter] = {}  # by kernel: positions do not depend on the image
+    for n in range(unary.shape[0]):
+        terms = []
+        guides = iter(features)
+        for k, (kind, compat) in enumerate(zip(kinds, compats, strict=True)):
+            sxy, srgb = scales[5 * k : 5 * k + 2], scales[5 * k + 2 : 5 * k + 5]
+            guide = next(guides) if kind == "features" else None
+            if k in same_in_all:
+                kernel = same_in_all[k]
+            else:
+                if guide is not None:
+                    points = guide[n].to(unary.dtype)
+                elif kind == "bilateral":
+                    points = colour_features(image[n], sxy, srgb, unary)
+                else:
+                    points = position_features(height, width, sxy, unary)
+                kernel = NormalizedFilter(points.flatten(1), normalizations[k])
+                if kind == "gaussian":
+                    same_in_all[k] = kernel
+            terms.append(Term(kernel, compat))
+        yield terms
+
+
+def next_logits(energy: Tensor, terms: list[Term], q: Tensor) -> Tensor:
+    """What the next Q is the softmax of, for unaries ``energy``."""
+    total = -energy
+    for term in terms:
+        total += term.logits(q)
+    return total
+
+
+def mix_classes(matrix: Tensor, values: Tensor) -> Tensor:
+    """``matrix @ values``, for ``[C,C]`` and ``[S,C,P]``."""
+    out = values.new_empty(values.shape)
+    parts = (t.split(PIXELS_AT_ONCE, -1) for t in (out, values))
+    for to, of in zip(*parts, strict=True):
+        to.zero_()
+        for column, one in zip(matrix.split(1, 1), of.split(1, 1), strict=True):
+            to += column * one
+    return out
+
+
+def softmax_(logits: Tensor) -> Tensor:
+    """Over the classes of ``[S,C,P]``, in place."""
+    powers = logits.sub_(logits.amax(1, keepdim=True)).exp_()
+    return powers.div_(powers.sum(1, keepdim=True))
+
+
+def log_softmax_(logits: Tensor) -> Tensor:
+    """Over the classes of ``[S,C,P]``, in place."""
+    lowered = logits.sub_(logits.amax(1, keepdim=True))
+    return lowered.sub_(lowered.exp().sum(1, keepdim=True).log_())
