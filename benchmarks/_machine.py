@@ -40,6 +40,18 @@ def name() -> str:
     return f"{model}-{cores()}cores_torch{torch_version}_wsss_fast{wsss_fast.__version__}"
 
 
+def others_seconds() -> float:
+    """CPU time since the start of the machine that went to others: to processes that are neither this one nor
+    finished children of it, and to other guests of the host. NaN where the system does not tell.
+    """
+    path = Path("/proc/stat")
+    if not path.exists():
+        return float("nan")
+    user, nice, system, _, _, irq, softirq, steal = map(int, path.read_text().split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])
+
+
 def describe() -> dict[str, Any]:
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 import _machine
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("WSSS_FAST_SHARED", ROOT.parent / "shared"))
 PHOTOS = SHARED / "data" / "catdogperson" / "JPEGImages"
 RESULTS = ROOT / "benchmarks" / "results"
+QUIET = 0.1  # cores that others may use during a case before the table says so
 ENOUGH = 5  # repetitions of a median that may be published
 
 
@@ -66,18 +68,23 @@ def main() -> None:
         chosen = choose(source, args.repeats + 1)
     except PhotosError as error:
         sys.exit(f"error: {error}")
-    load = os.getloadavg()[0]
-    notes = describe(chosen, args.repeats, load)
+    notes = describe(chosen, args.repeats)
     print("\n".join(notes), end="\n\n", flush=True)
 
     setting = Setting(list(chosen), SHARED)
     rows: list[Row] = []
+    disturbance: dict[str, float] = {}
     print(_table.header(), flush=True)
     for name in args.only or CASES:
+        start, others = time.perf_counter(), _machine.others_seconds()
         for row in CASES[name](setting):
             rows.append(row)
             print(_table.line(row.cells()), flush=True)
+        disturbance[name] = (_machine.others_seconds() - others) / (time.perf_counter() - start)
     print(f"\n{_table.summary(rows)}")
+    if loud := [f"{name} {cores:.2f}" for name, cores in disturbance.items() if cores > QUIET]:
+        notes += ["", f"Not a quiet machine: cores in use by others, by case: {', '.join(loud)}."]
+        print(notes[-1])
 
     folder = args.output
     if folder is None and args.only is None and args.repeats >= ENOUGH:
@@ -85,7 +92,7 @@ def main() -> None:
     if folder is not None:
         about = {
             "machine": _machine.describe(),
-            "load_before": load,
+            "cores_used_by_others": disturbance,
             "repeats": args.repeats,
             "pictures": {picture.name: size for picture, size in chosen.items()},
             "warm_up": setting.pictures[0].name,
@@ -95,14 +102,14 @@ def main() -> None:
         print(f"written to {name}.json and .md in {folder}")
 
 
-def describe(chosen: dict[Picture, int], repeats: int, load: float) -> list[str]:
+def describe(chosen: dict[Picture, int], repeats: int) -> list[str]:
     machine = _machine.describe()
     versions = machine["wsss_fast"]
     sizes = ", ".join(f"{picture.name} {size:,}" for picture, size in chosen.items())
     return [
         f"wsss_fast {versions['version']} ({versions['compiler']}), torch {versions['torch']}, "
         f"{machine['peer']}; {machine['cpu']}, family {machine['cpu_family']}, model {machine['cpu_model']}, "
-        f"{machine['cores']} cores; load average before the run {load:.2f}.",
+        f"{machine['cores']} cores.",
         "",
         "500 x 375, 10 iterations, Gaussian 3/3, compat 10. Times are medians over the pictures, the figure "
         "is the median of the ratios on the single pictures, for accuracy the worst picture. Pictures: "
