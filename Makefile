@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc wsss_fast configs -type f \
 	-not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help demo test lint dev bench clean
+.PHONY: help demo test lint dev bench bench-crf clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed"
 	@echo "make lint   ruff, clang-format and mypy"
 	@echo "make dev    build the extension into the source tree, for work on it"
 	@echo "make bench  the benchmarks of the ops against their references"
+	@echo "make bench-crf  the dense CRF against its bars: speed, memory, accuracy (PHOTOS=DIR, or synthetic)"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -54,6 +55,10 @@ dev: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/pytest benchmarks --benchmark-only
+
+# Against the tree as `make dev` builds it, so that a change of the core is in the figures.
+bench-crf: dev
+	PYTHONPATH=. $(BIN)/python benchmarks/crf_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 clean:
 	rm -rf build $(VENV)

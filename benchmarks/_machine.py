@@ -1,0 +1,67 @@
+"""Where a table was measured: enough to compare its figures, nothing that names a host."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import _peer
+import torch
+
+import wsss_fast
+
+# Instruction sets that decide which kernels run.
+_ISA = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl")
+_NO_MODEL = {"amd", "intel", "cpu", "processor", "core", "genuine", "r", "tm"}
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Of the first processor; empty where the system has no such file."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first = path.read_text().split("\n\n")[0]
+    return dict(re.findall(r"^(.*?)\s*:\s*(.*)$", first, re.MULTILINE))
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def name() -> str:
+    """Such as ``epyc-2cores_torch2.14.1_wsss_fast0.1.0``."""
+    words = re.findall(r"[a-z0-9]+", _cpuinfo().get("model name", "").lower())
+    model = next((word for word in words if word not in _NO_MODEL), platform.machine().lower())
+    torch_version = torch.__version__.split("+")[0]
+    return f"{model}-{cores()}cores_torch{torch_version}_wsss_fast{wsss_fast.__version__}"
+
+
+def others_seconds() -> float:
+    """CPU time since the start of the machine that went to others: to processes that are neither this one nor
+    finished children of it, and to other guests of the host. NaN where the system does not tell.
+    """
+    path = Path("/proc/stat")
+    if not path.exists():
+        return float("nan")
+    user, nice, system, _, _, irq, softirq, steal = map(int, path.read_text().split()[1:9])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - sum(os.times()[:4])
+
+
+def describe() -> dict[str, Any]:
+    cpu = _cpuinfo()
+    flags = cpu.get("flags", "").split()
+    return {
+        "cpu": cpu.get("model name", platform.machine()),
+        "cpu_family": cpu.get("cpu family"),
+        "cpu_model": cpu.get("model"),
+        "cores": cores(),
+        "isa": [isa for isa in _ISA if isa in flags],
+        "wsss_fast": wsss_fast.build_info(),
+        "peer": f"{_peer.DISTRIBUTION} {importlib.metadata.version(_peer.DISTRIBUTION)}",
+        "numpy": importlib.metadata.version("numpy"),
+    }
