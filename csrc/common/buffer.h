@@ -15,16 +15,29 @@ namespace detail {
 
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
-// Memory that is about to be written and read all over lies in huge pages where the system gives
-// them: fewer page faults, and fewer misses of the address translation.
+}  // namespace detail
+
+// Asks the system to back memory that has not been touched yet with huge pages, as far as whole ones
+// fit in: fewer page faults, and fewer misses of the address translation.
+inline void advise_huge_pages(void* memory, std::size_t bytes) {
+#if defined(__linux__)
+    constexpr std::uintptr_t kPage = detail::kHugePage;
+    const auto begin = (reinterpret_cast<std::uintptr_t>(memory) + kPage - 1) / kPage * kPage;
+    const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / kPage * kPage;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+    static_cast<void>(memory);
+    static_cast<void>(bytes);
+#endif
+}
+
+namespace detail {
+
 inline void* allocate(std::size_t bytes) {
     const std::size_t align = bytes < 2 * kHugePage ? 64 : kHugePage;
     void* memory = std::aligned_alloc(align, (bytes + align - 1) / align * align);
     if (!memory) throw std::bad_alloc();
-#if defined(__linux__)
-    // Not the last, broken one: it would be there as a whole.
-    if (align == kHugePage) madvise(memory, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
+    advise_huge_pages(memory, bytes);
     return memory;
 }
 

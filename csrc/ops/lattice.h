@@ -59,6 +59,17 @@ class PointOrder {
         : height_(height), width_(width), strip_(strip) {}
 
     std::int64_t points() const { return height_ * width_; }
+    std::int64_t rows() const { return height_; }
+
+    // run(first, at, count) for each stretch of row y of the plane whose points are neighbours in the
+    // order: points first .. first + count are those at `at` and behind it.
+    template <typename Run>
+    void row_runs(std::int64_t y, Run&& run) const {
+        for (std::int64_t x0 = 0; x0 < width_; x0 += strip_) {
+            const std::int64_t w = width_ - x0 < strip_ ? width_ - x0 : strip_;
+            run(x0 * height_ + y * w, y * width_ + x0, w);
+        }
+    }
 
     // run(first, at, count) for each stretch of [begin, end) that lies together in memory: points
     // first .. first + count are those at `at` and behind it.

@@ -139,6 +139,11 @@ class MeanField {
 
     void run() {
         if (points_ == 0 || classes_ == 0 || params_.sets == 0) return;
+        if (params_.probs) {
+            advise_huge_pages(params_.probs, static_cast<std::size_t>(params_.images * params_.sets *
+                                                                      classes_ * points_) *
+                                                 sizeof(T));
+        }
         const std::int64_t together =
             std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
@@ -238,17 +243,12 @@ class MeanField {
 
     // All mean-field iterations of sets_ unaries of one image, from set_ on.
     void infer() {
+        keep_energies();
         if (terms_.empty() || params_.iterations == 0) {
             pass(Pass::kOnly);
             return;
         }
         for (Term<T>& term : terms_) term.values.prepare(term.lattice.view(), blocks_);
-        if (params_.probs) {
-            energies_ = params_.probs + (image_ * params_.sets + set_) * classes_ * points_;
-        } else {
-            scratch_.resize(sets_ * classes_ * points_);
-            energies_ = scratch_.data();
-        }
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
             for (Term<T>& term : terms_) {
@@ -275,12 +275,7 @@ class MeanField {
             Workspace work(padded_channels(blocks_));
             Buffer<T> q(has_result ? 0 : (end - begin) * work.tile_size());
             for (std::int64_t tile = begin; tile < end; ++tile) {
-                if (which == Pass::kMiddle) {
-                    recall_energies(tile, work);
-                } else {
-                    load_energies(tile, work);
-                }
-                if (which == Pass::kFirst) keep_energies(tile, work);
+                recall_energies(tile, work);
                 if (has_messages) add_messages(tile, work);
                 for (int s = 0; s < sets_; ++s) {
                     if (loops_.softmax(work.planes(s * classes_), classes_, tile_points(tile)))
@@ -350,34 +345,46 @@ class MeanField {
         return params_.unary + (image_ * params_.sets + set) * classes_ * points_;
     }
 
-    void load_energies(std::int64_t tile, Workspace& work) const {
-        runs(tile, [&](std::int64_t to, std::int64_t at, std::int64_t count) {
-            for (int s = 0; s < sets_; ++s) {
-                for (int c = 0; c < classes_; ++c) {
-                    const T* from = unary(set_ + s) + c * points_ + at;
-                    T* energy = work.planes(s * classes_ + c) + to;
-                    for (std::int64_t p = 0; p < count; ++p) energy[p] = -from[p];
-                }
+    // -unary, tile after tile in memory for all passes. In the unary itself the pieces of a tile are
+    // short and each on another page; it is read row after row, once.
+    void keep_energies() {
+        energies_.resize(sets_ * classes_ * points_);
+        constexpr std::int64_t kRows = 8;
+        parallel_for(params_.execution, order_.rows(), kRows, [&](std::int64_t y, std::int64_t end) {
+            for (; y < end; ++y) {
+                order_.row_runs(y, [&](std::int64_t first, std::int64_t at, std::int64_t count) {
+                    keep_run(first, at, count);
+                });
             }
         });
     }
 
-    // Tile after tile in memory the energies are read several times faster than from the unary,
-    // whose pieces are short and far apart. Where probabilities are asked for, the memory is that of
-    // the result, which is not written before the last pass, and that one reads the unary.
-    void keep_energies(std::int64_t tile, Workspace& work) const {
-        T* to = energies_ + tile * kTile * sets_ * classes_;
-        const std::int64_t count = tile_points(tile);
-        for (int c = 0; c < sets_ * classes_; ++c, to += count)
-            std::copy(work.planes(c), work.planes(c) + count, to);
+    void keep_run(std::int64_t first, std::int64_t at, std::int64_t count) {
+        while (count > 0) {
+            const std::int64_t tile = first / kTile;
+            const std::int64_t inside = first % kTile;
+            const std::int64_t n = std::min(count, kTile - inside);
+            T* to = energies(tile) + inside;
+            for (int s = 0; s < sets_; ++s) {
+                for (int c = 0; c < classes_; ++c, to += tile_points(tile)) {
+                    const T* from = unary(set_ + s) + c * points_ + at;
+                    for (std::int64_t p = 0; p < n; ++p) to[p] = -from[p];
+                }
+            }
+            first += n;
+            at += n;
+            count -= n;
+        }
     }
 
-    void recall_energies(std::int64_t tile, Workspace& work) const {
-        const T* from = energies_ + tile * kTile * sets_ * classes_;
+    void recall_energies(std::int64_t tile, Workspace& work) {
+        const T* from = energies(tile);
         const std::int64_t count = tile_points(tile);
         for (int c = 0; c < sets_ * classes_; ++c, from += count)
             std::copy(from, from + count, work.planes(c));
     }
+
+    T* energies(std::int64_t tile) { return energies_.data() + tile * kTile * sets_ * classes_; }
 
     std::int64_t tile_points(std::int64_t tile) const {
         return std::min(kTile, points_ - tile * kTile);
@@ -502,8 +509,7 @@ class MeanField {
     std::int64_t set_ = 0;  // the first of the unaries that go through together
     int sets_ = 0;          // how many they are
     std::vector<ChannelBlock> blocks_;  // that hold their classes
-    T* energies_ = nullptr;             // [tiles][channels][points of the tile] -unary
-    Buffer<T> scratch_;                 // where they are if there is no other place
+    Buffer<T> energies_;                // [tiles][channels][points of the tile] -unary
 };
 
 }  // namespace
