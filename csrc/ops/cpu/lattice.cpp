@@ -227,27 +227,51 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     VertexTable<Words> table;
     table.reset(rows_);
     Buffer<std::int32_t> owner(rows_);
+    constexpr std::int64_t kAhead = 16;
     for (std::int64_t row = 0; row < rows_; ++row) {
+        if (row + kAhead < rows_) table.prefetch(keys[row + kAhead].hash());
         owner[row] = table.find_or_insert(keys[row], keys[row].hash(), keys.data(),
                                           static_cast<std::int32_t>(row));
     }
+    Buffer<std::int32_t> vertices(rows_);
+    std::int64_t count = 0;
+    for (std::int64_t row = 0; row < rows_; ++row) {
+        vertices[count] = static_cast<std::int32_t>(row);
+        count += owner[row] == row ? 1 : 0;
+    }
+    vertices.resize(count);
     order_ghosts(owner);
+    owner.release();
 
     parallel_for(params.execution, corners, 1, [&](std::int64_t axis, std::int64_t) {
         Key step{};
         step -= layout.all;
         step.add(layout.stride[static_cast<std::size_t>(axis)], corners);
-        AxisChains links(rows_);
-        Key key[kTile];
+        AxisChains links(rows_, vertices);
+        // Slots are asked for a block of vertices ahead of their use.
+        Key key[2][kTile];
+        std::uint64_t hash[2][kTile];
         std::int32_t found[kTile];
-        for (std::int64_t begin = 0; begin < rows_; begin += kTile) {
-            const std::int64_t count = std::min(kTile, rows_ - begin);
+        const auto ask = [&](std::int64_t begin) {
+            const std::int64_t which = begin / kTile % 2;
             for (std::int64_t i = 0; i < kTile; ++i) {
-                key[i] = keys[begin + std::min(i, count - 1)];
-                key[i] += step;
+                const std::int32_t row = vertices[std::min(begin + i, vertices.size() - 1)];
+                key[which][i] = keys[row];
+                key[which][i] += step;
+                hash[which][i] = key[which][i].hash();
+                table.prefetch(hash[which][i]);
             }
-            table.find(key, keys.data(), probe, found);
-            links.link(static_cast<std::int32_t>(begin), owner.data() + begin, found, count);
+        };
+        if (vertices.size() > 0) ask(0);
+        for (std::int64_t begin = 0; begin < vertices.size(); begin += kTile) {
+            const std::int64_t which = begin / kTile % 2;
+            if (begin + kTile < vertices.size()) ask(begin + kTile);
+            table.look(key[which], hash[which], keys.data(), probe, found);
+            for (std::int64_t i = 0; i < kTile; ++i) {
+                if (found[i] == kUndecided)
+                    found[i] = table.find(key[which][i], hash[which][i], keys.data());
+            }
+            links.link(begin, found, std::min(kTile, vertices.size() - begin));
         }
         links.cut(chain_[axis], piece_[axis]);
     });

@@ -40,18 +40,17 @@ struct Walks {
 
 }  // namespace
 
-AxisChains::AxisChains(std::int64_t rows) : rows_(rows), after_(rows + 1), is_after_(rows + 1) {
+AxisChains::AxisChains(std::int64_t rows, const Buffer<std::int32_t>& vertices)
+    : rows_(rows), vertices_(vertices), after_(rows + 1), is_after_(rows + 1) {
     std::fill(is_after_.data(), is_after_.data() + rows + 1, std::uint8_t{0});
     after_[rows] = static_cast<std::int32_t>(rows);
 }
 
-void AxisChains::link(std::int32_t first, const std::int32_t* owner, const std::int32_t* after,
-                      std::int64_t count) {
+void AxisChains::link(std::int64_t first, const std::int32_t* after, std::int64_t count) {
     const auto nothing = static_cast<std::int32_t>(rows_);
     for (std::int64_t i = 0; i < count; ++i) {
-        const std::int32_t row = first + static_cast<std::int32_t>(i);
-        const std::int32_t next = owner[i] == row && after[i] >= 0 ? after[i] : nothing;
-        after_[row] = next;
+        const std::int32_t next = after[i] >= 0 ? after[i] : nothing;
+        after_[vertices_[first + i]] = next;
         is_after_[next] = 1;
     }
 }
@@ -59,20 +58,22 @@ void AxisChains::link(std::int32_t first, const std::int32_t* owner, const std::
 void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) const {
     const auto nothing = static_cast<std::int32_t>(rows_);
     constexpr std::int32_t kLong = kFixed + 1;
-    Walks walks;
 
-    Buffer<std::int32_t> head(rows_ + 1);
+    Buffer<std::int32_t> head(vertices_.size() + 1);
     std::int64_t heads = 0;
-    for (std::int64_t row = 0; row < rows_; ++row) {
-        head[heads] = static_cast<std::int32_t>(row);
+    for (std::int64_t i = 0; i < vertices_.size(); ++i) {
+        const std::int32_t row = vertices_[i];
+        head[heads] = row;
         heads += (after_[row] != nothing) & (is_after_[row] == 0) ? 1 : 0;
     }
 
     // How many chains of each length, and how many rows the long ones have.
     std::int64_t chains[kLong + 1] = {};
     std::int64_t long_rows = 0;
+    Buffer<Walks> all_walks((heads + kBlock - 1) / kBlock);
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
         const std::int64_t count = std::min(kBlock, heads - begin);
+        Walks& walks = all_walks[begin / kBlock];
         walks.walk(head.data() + begin, count, after_.data(), nothing);
         for (std::int64_t i = 0; i < count; ++i) {
             ++chains[walks.length[i]];
@@ -100,7 +101,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
         const std::int64_t count = std::min(kBlock, heads - begin);
-        walks.walk(head.data() + begin, count, after_.data(), nothing);
+        const Walks& walks = all_walks[begin / kBlock];
         for (std::int64_t i = 0; i < count; ++i) {
             const std::int32_t length = walks.length[i];
             if (length < kLong) {

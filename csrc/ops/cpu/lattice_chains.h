@@ -11,18 +11,18 @@ namespace wsss_fast {
 // The neighbours of vertices along one axis on their way to chains.
 class AxisChains {
   public:
-    explicit AxisChains(std::int64_t rows);
+    // Of those rows that are vertices.
+    AxisChains(std::int64_t rows, const Buffer<std::int32_t>& vertices);
 
-    // after[i], if not negative, comes next behind row first + i, if that is a vertex: its own
-    // owner. Each row once at most on either side.
-    void link(std::int32_t first, const std::int32_t* owner, const std::int32_t* after,
-              std::int64_t count);
+    // after[i], if not negative, comes next behind vertex first + i. Each once at most.
+    void link(std::int64_t first, const std::int32_t* after, std::int64_t count);
 
     // The chains as a lattice holds them.
     void cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) const;
 
   private:
     std::int64_t rows_;
+    const Buffer<std::int32_t>& vertices_;
     // One more than rows: where there is nothing after a row, that one is, and after itself too.
     Buffer<std::int32_t> after_;
     Buffer<std::uint8_t> is_after_;

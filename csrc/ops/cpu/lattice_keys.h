@@ -136,15 +136,10 @@ class VertexTable {
         }
     }
 
-    // The numbers of kTilePoints keys, or -1; those of which the first slots leave nothing to decide
-    // without a branch.
-    void find(const Key* key, const Key* keys, const Probe& probe, std::int32_t* found) const {
-        std::uint64_t hash[kTilePoints];
-        for (int i = 0; i < kTilePoints; ++i) hash[i] = key[i].hash();
-        look(key, hash, keys, probe, found);
-        for (int i = 0; i < kTilePoints; ++i) {
-            if (found[i] == kUndecided) found[i] = find(key[i], hash[i], keys);
-        }
+    void prefetch(std::uint64_t hash) const {
+#if defined(__GNUC__)
+        __builtin_prefetch(slots_.data() + (hash >> shift_));
+#endif
     }
 
     // found = a number, kAbsent or kUndecided for each of kTilePoints keys.
@@ -196,9 +191,15 @@ class VertexNumbers {
         std::uint64_t hash[kTilePoints];
         for (int i = 0; i < kTilePoints; ++i) hash[i] = key[i].hash();
         table_.look(key, hash, keys_.data(), probe, numbers);
+        // Listed first: which are open cannot be guessed.
+        std::int32_t open[kTilePoints];
+        std::int64_t opened = 0;
         for (std::int64_t i = 0; i < count; ++i) {
-            if (numbers[i] < 0) numbers[i] = find_or_insert(key[i], hash[i]);
+            open[opened] = static_cast<std::int32_t>(i);
+            opened += numbers[i] < 0 ? 1 : 0;
         }
+        for (std::int64_t i = 0; i < opened; ++i)
+            numbers[open[i]] = find_or_insert(key[open[i]], hash[open[i]]);
     }
 
     const Key* keys() const { return keys_.data(); }
