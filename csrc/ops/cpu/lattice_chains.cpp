@@ -96,7 +96,8 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
         size += chains[length] * length + kFixed;
     }
     at[kLong] = size;
-    chain.resize(size + long_rows + chains[kLong]);
+    chain.resize(size + long_rows + chains[kLong] + kChainSlack);
+    std::fill(chain.data() + chain.size() - kChainSlack, chain.data() + chain.size(), 0);
 
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {

@@ -161,6 +161,10 @@ struct Rows {
         }
     };
 
+    // Wide rows of a large lattice are in the last level of the cache, or behind it, and which come
+    // next is known: they are asked for ahead of their use.
+    static constexpr bool kPrefetch = Width * sizeof(T) >= 32;
+
     static T* at(T* rows, std::int32_t row) { return rows + std::int64_t{row} * Width; }
     static const T* at(const T* rows, std::int32_t row) {
         return rows + std::int64_t{row} * Width;
@@ -212,6 +216,10 @@ struct Rows {
         const std::int32_t* offset = points.offset;
         const T* weight = points.weight;
         for (std::int64_t p = 0; p < points.count; ++p, offset += corners, weight += corners) {
+            if (kPrefetch && p < points.prefetched) {
+                for (int r = 0; r < corners; ++r)
+                    __builtin_prefetch(corner(rows, offset[kPrefetchPoints * corners + r]));
+            }
             Row sum = Row::load(corner(rows, offset[0]));
             sum.multiply(P::all(weight[0]));
             for (int r = 1; r < corners; ++r)
@@ -253,7 +261,15 @@ struct Rows {
 
     template <int Length>
     static void blur_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {
-        for (std::int64_t i = 0; i < chains; ++i, chain += Length) blur_chain(chain, Length, rows);
+        constexpr int kAhead = 32 / Length * Length;
+        static_assert(kAhead + Length <= kChainSlack);
+        for (std::int64_t i = 0; i < chains; ++i, chain += Length) {
+            if (kPrefetch) {
+                for (int k = 0; k < Length; ++k)
+                    __builtin_prefetch(at(rows, chain[kAhead + k]), 1);
+            }
+            blur_chain(chain, Length, rows);
+        }
     }
 
     static void blur_long_chains(const std::int32_t* chain, std::int64_t chains, T* rows) {

@@ -13,6 +13,8 @@ constexpr int kMaxTileDims = 16;       // features of a point
 constexpr int kLongestFixedChain = 8;  // longer chains say how long they are
 constexpr int kWidestRow = 16;         // rows are of 1, 2, 4, 8 or so many values
 constexpr int kCornerScale = 8;        // of the offsets of corners
+constexpr int kPrefetchPoints = 8;     // so many points ahead their rows are asked for
+constexpr int kChainSlack = 40;        // entries behind the last chain that a loop may look at
 
 // The simplices around the points of one tile, a field an array over the tile.
 template <typename T>
@@ -52,6 +54,7 @@ struct SplatPoints {
     const T* scale;              // [count] of the values, or null
     int corners;
     std::int64_t count;
+    std::int64_t prefetched;  // as many of them have kPrefetchPoints more behind them in offset
 };
 
 // Loops over rows of as many values as they were made for.

@@ -53,7 +53,8 @@ SplatPoints<T> LatticeValues<T>::points(std::int64_t tile, const T* scale) const
             lattice_.weight + begin * corners,
             scale ? scale + begin : nullptr,
             corners,
-            count};
+            count,
+            lattice_.points - begin - kPrefetchPoints};
 }
 
 template <typename T>
