@@ -72,6 +72,8 @@ class Buffer {
     T* data() { return data_.get(); }
     const T* data() const { return data_.get(); }
     std::int64_t size() const { return size_; }
+    // Of the memory it holds.
+    std::int64_t bytes() const { return capacity_ * static_cast<std::int64_t>(sizeof(T)); }
     T& operator[](std::int64_t i) { return data_.get()[i]; }
     const T& operator[](std::int64_t i) const { return data_.get()[i]; }
 

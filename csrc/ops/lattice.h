@@ -167,6 +167,8 @@ class Lattice {
     // vertices apart, or where the points are too many for 32-bit vertex numbers.
     void build(const LatticeBuildParams<T>& params);
     LatticeView<T> view() const;
+    // Of the memory it holds.
+    std::int64_t bytes() const;
 
   private:
     template <int Words>

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -124,18 +125,58 @@ struct Term {
     const T* after = nullptr;   // [points] factors of what is sliced, or null
 };
 
+// The large arrays of a call. They are kept for the next one, as most of the time that fresh memory
+// costs is the system's: one call of a process at a time finds them there, others make their own.
+template <typename T>
+struct Scratch {
+    std::vector<Term<T>> terms;
+    Buffer<T> energies;  // [tiles][channels][points of the tile] -unary
+
+    std::int64_t bytes() const {
+        std::int64_t sum = energies.bytes();
+        for (const Term<T>& term : terms)
+            sum += term.lattice.bytes() + term.values.bytes() + term.norm.bytes();
+        return sum;
+    }
+};
+
+template <typename T>
+class KeptScratch {
+  public:
+    KeptScratch() : scratch_(kept_.exchange(nullptr)) {
+        if (!scratch_) scratch_ = std::make_unique<Scratch<T>>();
+    }
+    ~KeptScratch() {
+        if (scratch_->bytes() <= kMostBytes) scratch_.reset(kept_.exchange(scratch_.release()));
+    }
+    KeptScratch(const KeptScratch&) = delete;
+    KeptScratch& operator=(const KeptScratch&) = delete;
+
+    Scratch<T>& operator*() { return *scratch_; }
+
+  private:
+    static constexpr std::int64_t kMostBytes = std::int64_t{128} << 20;
+    // Never deleted: a thread may be in a call while the process ends.
+    static inline std::atomic<Scratch<T>*> kept_{nullptr};
+
+    std::unique_ptr<Scratch<T>> scratch_;
+};
+
 template <typename T>
 class MeanField {
     using Slice = typename LatticeValues<T>::Slice;
 
   public:
-    explicit MeanField(const CrfParams<T>& params)
+    MeanField(const CrfParams<T>& params, Scratch<T>& scratch)
         : params_(params),
           loops_(crf_loops<T>()),
           order_(pixel_order(params.height, params.width)),
           points_(order_.points()),
           classes_(static_cast<int>(params.classes)),
-          terms_(static_cast<std::size_t>(params.kernel_count)) {}
+          terms_(scratch.terms),
+          energies_(scratch.energies) {
+        terms_.resize(static_cast<std::size_t>(params.kernel_count));
+    }
 
     void run() {
         if (points_ == 0 || classes_ == 0 || params_.sets == 0) return;
@@ -147,7 +188,7 @@ class MeanField {
         const std::int64_t together =
             std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
-            for (int k = 0; k < params_.kernel_count; ++k) {
+            for (int k = 0; k < params_.kernel_count && params_.iterations > 0; ++k) {
                 // Positions are the same in every image.
                 if (image_ > 0 && params_.kernels[k].kind == CrfFeatures::kPosition) continue;
                 Term<T>& term = terms_[static_cast<std::size_t>(k)];
@@ -504,19 +545,20 @@ class MeanField {
     PointOrder order_;
     std::int64_t points_;
     int classes_;
-    std::vector<Term<T>> terms_;
+    std::vector<Term<T>>& terms_;
+    Buffer<T>& energies_;
     std::int64_t image_ = 0;
     std::int64_t set_ = 0;  // the first of the unaries that go through together
     int sets_ = 0;          // how many they are
     std::vector<ChannelBlock> blocks_;  // that hold their classes
-    Buffer<T> energies_;                // [tiles][channels][points of the tile] -unary
 };
 
 }  // namespace
 
 template <typename T>
 void crf(const CrfParams<T>& params) {
-    MeanField<T>(params).run();
+    KeptScratch<T> scratch;
+    MeanField<T>(params, *scratch).run();
 }
 
 template void crf(const CrfParams<float>&);

@@ -342,6 +342,14 @@ void Lattice<T>::order_ghosts(const Buffer<std::int32_t>& owner) {
 }
 
 template <typename T>
+std::int64_t Lattice<T>::bytes() const {
+    std::int64_t sum =
+        offset_.bytes() + weight_.bytes() + ghost_.bytes() + owner_.bytes() + fresh_.bytes();
+    for (const Buffer<std::int32_t>& chain : chain_) sum += chain.bytes();
+    return sum;
+}
+
+template <typename T>
 LatticeView<T> Lattice<T>::view() const {
     LatticeView<T> view;
     view.dims = dims_;

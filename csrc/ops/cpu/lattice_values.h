@@ -43,6 +43,9 @@ class LatticeValues {
     // Sets or adds factor * scale[point] * (what the blur left at the point).
     void slice(std::int64_t tile, T factor, const T* scale, Slice how, T* out) const;
 
+    // Of the memory it holds.
+    std::int64_t bytes() const { return memory_.bytes(); }
+
     // To multiply slices by, so that the filter keeps the mean of values on a filled lattice.
     T gain() const {
         return T(1) / (T(1) + T(1) / static_cast<T>(std::int64_t{1} << lattice_.dims));
