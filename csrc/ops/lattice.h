@@ -167,6 +167,9 @@ class Lattice {
     // vertices apart, or where the points are too many for 32-bit vertex numbers.
     void build(const LatticeBuildParams<T>& params);
     LatticeView<T> view() const;
+    // Multiplies the weights of each point of a tile, so all that is splatted from it and sliced at
+    // it.
+    void scale_weights(std::int64_t tile, const T* factors);
     // Of the memory it holds.
     std::int64_t bytes() const;
 
@@ -177,7 +180,7 @@ class Lattice {
     template <int Words>
     void number_band(const FeatureSource<T>& source, const KeyLayout<Words>& layout,
                      std::int64_t band, VertexNumbers<Words>& numbers);
-    void order_ghosts(const Buffer<std::int32_t>& owner);
+    void order_ghosts(const Buffer<std::int32_t>& owner, const Buffer<std::int32_t>& ghosts);
 
     int dims_ = 0;
     std::int64_t points_ = 0;

@@ -255,10 +255,8 @@ class MeanField {
     void normalise(CrfNormalization normalization, Term<T>& term) const {
         term.before = term.after = nullptr;
         if (normalization == CrfNormalization::kNone) return;
-        const LatticeView<T> lattice = term.lattice.view();
-        term.norm.resize(points_);
         LatticeValues<T>& values = term.values;
-        values.prepare(lattice, channel_blocks(1));
+        values.prepare(term.lattice.view(), channel_blocks(1));
         T ones[kTile];
         std::fill(ones, ones + kTile, T(1));
         each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -266,20 +264,25 @@ class MeanField {
         });
         values.blur(BlurOrder::kForward, params_.execution);
         const bool symmetric = normalization == CrfNormalization::kSymmetric;
+        if (!symmetric) term.norm.resize(points_);
         each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-            T filtered[kTile];
             for (std::int64_t tile = begin; tile < end; ++tile) {
-                values.slice(tile, values.gain(), nullptr, Slice::kSet, filtered);
-                const std::int64_t count = tile_points(tile);
-                T* norm = term.norm.data() + tile * kTile;
-                for (std::int64_t p = 0; p < count; ++p) {
-                    const T mass = filtered[p] + T(1e-20);
+                T norm[kTile];
+                values.slice(tile, values.gain(), nullptr, Slice::kSet, norm);
+                for (std::int64_t p = 0; p < tile_points(tile); ++p) {
+                    const T mass = norm[p] + T(1e-20);
                     norm[p] = T(1) / (symmetric ? std::sqrt(mass) : mass);
+                }
+                if (symmetric) {
+                    // The weights serve both splats and slices.
+                    term.lattice.scale_weights(tile, norm);
+                } else {
+                    std::copy(norm, norm + tile_points(tile), term.norm.data() + tile * kTile);
                 }
             }
         });
-        if (normalization != CrfNormalization::kAfter) term.before = term.norm.data();
-        if (normalization != CrfNormalization::kBefore) term.after = term.norm.data();
+        if (normalization == CrfNormalization::kBefore) term.before = term.norm.data();
+        if (normalization == CrfNormalization::kAfter) term.after = term.norm.data();
     }
 
     // All mean-field iterations of sets_ unaries of one image, from set_ on.

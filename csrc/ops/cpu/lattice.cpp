@@ -233,14 +233,21 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
         owner[row] = table.find_or_insert(keys[row], keys[row].hash(), keys.data(),
                                           static_cast<std::int32_t>(row));
     }
-    Buffer<std::int32_t> vertices(rows_);
-    std::int64_t count = 0;
+    Buffer<std::int32_t> vertices(rows_ + 1);
+    Buffer<std::int32_t> ghosts(rows_ + 1);
+    std::int64_t vertex_count = 0;
+    std::int64_t ghost_count = 0;
     for (std::int64_t row = 0; row < rows_; ++row) {
-        vertices[count] = static_cast<std::int32_t>(row);
-        count += owner[row] == row ? 1 : 0;
+        vertices[vertex_count] = static_cast<std::int32_t>(row);
+        ghosts[ghost_count] = static_cast<std::int32_t>(row);
+        const bool is_vertex = owner[row] == row;
+        vertex_count += is_vertex ? 1 : 0;
+        ghost_count += is_vertex ? 0 : 1;
     }
-    vertices.resize(count);
-    order_ghosts(owner);
+    vertices.resize(vertex_count);
+    ghosts.resize(ghost_count);
+    order_ghosts(owner, ghosts);
+    ghosts.release();
     owner.release();
 
     parallel_for(params.execution, corners, 1, [&](std::int64_t axis, std::int64_t) {
@@ -319,25 +326,29 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
     }
 }
 
+template <typename T>
+void Lattice<T>::scale_weights(std::int64_t tile, const T* factors) {
+    const int corners = dims_ + 1;
+    T* weight = weight_.data() + tile * kTile * corners;
+    for (std::int64_t p = tile * kTile; p < std::min(points_, (tile + 1) * kTile); ++p, ++factors) {
+        for (int r = 0; r < corners; ++r) *weight++ *= *factors;
+    }
+}
+
 // Ghosts in the order of their vertices.
 template <typename T>
-void Lattice<T>::order_ghosts(const Buffer<std::int32_t>& owner) {
+void Lattice<T>::order_ghosts(const Buffer<std::int32_t>& owner,
+                              const Buffer<std::int32_t>& ghosts) {
     Buffer<std::int32_t> next(rows_ + 1);
     std::fill(next.data(), next.data() + rows_ + 1, 0);
-    std::int64_t ghosts = 0;
-    for (std::int64_t row = 0; row < rows_; ++row) {
-        if (owner[row] == row) continue;
-        ++next[owner[row] + 1];
-        ++ghosts;
-    }
+    for (std::int64_t i = 0; i < ghosts.size(); ++i) ++next[owner[ghosts[i]] + 1];
     for (std::int64_t row = 0; row < rows_; ++row) next[row + 1] += next[row];
-    ghost_.resize(ghosts);
-    owner_.resize(ghosts);
-    for (std::int64_t row = 0; row < rows_; ++row) {
-        if (owner[row] == row) continue;
-        const std::int32_t at = next[owner[row]]++;
-        ghost_[at] = static_cast<std::int32_t>(row);
-        owner_[at] = owner[row];
+    ghost_.resize(ghosts.size());
+    owner_.resize(ghosts.size());
+    for (std::int64_t i = 0; i < ghosts.size(); ++i) {
+        const std::int32_t at = next[owner[ghosts[i]]]++;
+        ghost_[at] = ghosts[i];
+        owner_[at] = owner[ghosts[i]];
     }
 }
 

@@ -264,7 +264,7 @@ struct Rows {
         constexpr int kAhead = 32 / Length * Length;
         static_assert(kAhead + Length <= kChainSlack);
         for (std::int64_t i = 0; i < chains; ++i, chain += Length) {
-            if (kPrefetch) {
+            if (Width * sizeof(T) >= 16) {
                 for (int k = 0; k < Length; ++k)
                     __builtin_prefetch(at(rows, chain[kAhead + k]), 1);
             }
