@@ -17,6 +17,21 @@
 namespace wsss_fast::detail {
 namespace {
 
+// A short wait that needs no system call: an op is a row of parallel_fors, and going to sleep and
+// being woken between two of them costs as much as the shorter ones take. `ready` is asked some
+// thousand times, for tens of microseconds.
+template <typename Ready>
+void spin(Ready&& ready) {
+    constexpr int kTurns = 1 << 11;
+    for (int turn = 0; turn < kTurns && !ready(); ++turn) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        asm volatile("yield");
+#endif
+    }
+}
+
 // One parallel_for under way. Lives on the caller's stack; helpers touch it only between join() and
 // leave(), and the caller waits until nobody is left.
 struct Job {
@@ -26,7 +41,7 @@ struct Job {
     std::int64_t grain;
     Cancel* cancel;
     int seats;        // helpers that may still join (guarded by the pool's mutex)
-    int helpers = 0;  // helpers inside (guarded by the pool's mutex)
+    std::atomic<int> helpers{0};  // helpers inside (changed under the pool's mutex)
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};
     std::exception_ptr error{};  // the first one (guarded by `stop` being set once)
@@ -60,9 +75,11 @@ class Pool {
             std::lock_guard<std::mutex> lock(mutex_);
             grow(wanted);
             jobs_.push_back(&job);
+            generation_.fetch_add(1, std::memory_order_release);
         }
         for (int i = 0; i < wanted; ++i) wake_.notify_one();
         job.work();
+        spin([&] { return job.helpers.load(std::memory_order_acquire) == 0; });
         std::unique_lock<std::mutex> lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
         while (job.helpers > 0) {
@@ -90,6 +107,7 @@ class Pool {
 
     void serve() {
         std::unique_lock<std::mutex> lock(mutex_);
+        bool spun = false;  // since it was last at work
         for (;;) {
             Job* job = nullptr;
             for (Job* candidate : jobs_) {
@@ -98,10 +116,19 @@ class Pool {
                     break;
                 }
             }
+            if (!job && !spun) {
+                const unsigned seen = generation_.load(std::memory_order_relaxed);
+                lock.unlock();
+                spin([&] { return generation_.load(std::memory_order_acquire) != seen; });
+                lock.lock();
+                spun = true;
+                continue;
+            }
             if (!job) {
                 wake_.wait(lock);
                 continue;
             }
+            spun = false;
             --job->seats;
             ++job->helpers;
             lock.unlock();
@@ -116,6 +143,7 @@ class Pool {
     std::condition_variable left_;
     std::deque<Job*> jobs_;
     int threads_ = 0;
+    std::atomic<unsigned> generation_{0};  // how many jobs there have been
 };
 
 std::atomic<Pool*> the_pool{nullptr};
