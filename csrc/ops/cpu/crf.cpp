@@ -131,9 +131,10 @@ template <typename T>
 struct Scratch {
     std::vector<Term<T>> terms;
     Buffer<T> energies;  // [tiles][channels][points of the tile] -unary
+    Buffer<T> total;     // [tiles][kTile] the messages of all classes, summed up
 
     std::int64_t bytes() const {
-        std::int64_t sum = energies.bytes();
+        std::int64_t sum = energies.bytes() + total.bytes();
         for (const Term<T>& term : terms)
             sum += term.lattice.bytes() + term.values.bytes() + term.norm.bytes();
         return sum;
@@ -174,7 +175,8 @@ class MeanField {
           points_(order_.points()),
           classes_(static_cast<int>(params.classes)),
           terms_(scratch.terms),
-          energies_(scratch.energies) {
+          energies_(scratch.energies),
+          total_(scratch.total) {
         terms_.resize(static_cast<std::size_t>(params.kernel_count));
     }
 
@@ -195,15 +197,33 @@ class MeanField {
                 build_lattice(params_.kernels[k], term);
                 normalise(params_.kernels[k].normalization, term);
             }
+            has_total_ = false;
             for (set_ = 0; set_ < params_.sets; set_ += together) {
                 sets_ = static_cast<int>(std::min(together, params_.sets - set_));
-                blocks_ = channel_blocks(sets_ * classes_);
+                choose_channels();
                 infer();
             }
         }
     }
 
   private:
+    // The probabilities of a pixel sum to one, so the messages of all classes sum to the filter of
+    // ones, once for all iterations, and that of the last class is what the others leave of it. It
+    // need not be sent where nothing but Potts terms wants messages, and is not where the rows become
+    // shorter by it: 20 values in place of 21 and 3 for padding, 2 in place of 3 and 1.
+    void choose_channels() {
+        sent_ = classes_;
+        blocks_ = channel_blocks(sets_ * classes_);
+        const bool only_potts = std::all_of(
+            params_.kernels, params_.kernels + params_.kernel_count,
+            [](const CrfKernel<T>& kernel) { return kernel.compat_kind == CrfCompat::kScalar; });
+        if (!only_potts || classes_ < 3) return;
+        const std::vector<ChannelBlock> fewer = channel_blocks(sets_ * (classes_ - 1));
+        if (padded_channels(fewer) == padded_channels(blocks_)) return;
+        sent_ = classes_ - 1;
+        blocks_ = fewer;
+    }
+
     void build_lattice(const CrfKernel<T>& kernel, Term<T>& term) const {
         LatticeBuildParams<T> build;
         build.execution = params_.execution;
@@ -256,13 +276,7 @@ class MeanField {
         term.before = term.after = nullptr;
         if (normalization == CrfNormalization::kNone) return;
         LatticeValues<T>& values = term.values;
-        values.prepare(term.lattice.view(), channel_blocks(1));
-        T ones[kTile];
-        std::fill(ones, ones + kTile, T(1));
-        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-            for (std::int64_t tile = begin; tile < end; ++tile) values.splat(tile, ones, nullptr);
-        });
-        values.blur(BlurOrder::kForward, params_.execution);
+        filter_ones(term);
         const bool symmetric = normalization == CrfNormalization::kSymmetric;
         if (!symmetric) term.norm.resize(points_);
         each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -285,6 +299,36 @@ class MeanField {
         if (normalization == CrfNormalization::kAfter) term.after = term.norm.data();
     }
 
+    // Leaves the filter of ones to be sliced.
+    void filter_ones(Term<T>& term) const {
+        term.values.prepare(term.lattice.view(), channel_blocks(1));
+        T ones[kTile];
+        std::fill(ones, ones + kTile, T(1));
+        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+            for (std::int64_t tile = begin; tile < end; ++tile)
+                term.values.splat(tile, ones, term.before);
+        });
+        term.values.blur(BlurOrder::kForward, params_.execution);
+    }
+
+    // What the messages of all classes sum to at each point.
+    void sum_messages() {
+        has_total_ = true;
+        total_.resize((points_ + kTile - 1) / kTile * kTile);
+        std::fill(total_.data(), total_.data() + total_.size(), T(0));
+        for (int k = 0; k < params_.kernel_count; ++k) {
+            Term<T>& term = terms_[static_cast<std::size_t>(k)];
+            filter_ones(term);
+            const T factor = params_.kernels[k].compat[0] * term.values.gain();
+            each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
+                for (std::int64_t tile = begin; tile < end; ++tile) {
+                    term.values.slice(tile, factor, term.after, Slice::kAdd,
+                                      total_.data() + tile * kTile);
+                }
+            });
+        }
+    }
+
     // All mean-field iterations of sets_ unaries of one image, from set_ on.
     void infer() {
         keep_energies();
@@ -292,6 +336,7 @@ class MeanField {
             pass(Pass::kOnly);
             return;
         }
+        if (sent_ < classes_ && !has_total_) sum_messages();
         for (Term<T>& term : terms_) term.values.prepare(term.lattice.view(), blocks_);
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
@@ -316,8 +361,8 @@ class MeanField {
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
         std::vector<std::int64_t> bad(static_cast<std::size_t>(bands()), -1);
         each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
-            Workspace work(padded_channels(blocks_));
-            Buffer<T> q(has_result ? 0 : (end - begin) * work.tile_size());
+            Workspace work(sets_ * classes_, padded_channels(blocks_));
+            Buffer<T> q(has_result ? 0 : (end - begin) * work.rows_size());
             for (std::int64_t tile = begin; tile < end; ++tile) {
                 recall_energies(tile, work);
                 if (has_messages) add_messages(tile, work);
@@ -330,13 +375,13 @@ class MeanField {
                 if (has_result) {
                     store(tile, work);
                 } else {
-                    to_rows(work, q.data() + (tile - begin) * work.tile_size());
+                    to_rows(work, q.data() + (tile - begin) * work.rows_size());
                 }
             }
             if (has_result) return;
             for (Term<T>& term : terms_) {
                 for (std::int64_t tile = begin; tile < end; ++tile) {
-                    term.values.splat(tile, q.data() + (tile - begin) * work.tile_size(),
+                    term.values.splat(tile, q.data() + (tile - begin) * work.rows_size(),
                                       term.before);
                 }
             }
@@ -346,19 +391,23 @@ class MeanField {
         }
     }
 
-    // What a thread needs for a tile. Planes and rows are zero where there is no channel, and stay.
+    // What a thread needs for a tile: the energies of all classes, which become Q, as planes, and the
+    // messages of those that are sent, as planes and as rows. What pads the rows is zero and stays so.
     class Workspace {
       public:
-        explicit Workspace(int channels)
-            : size_(channels * kTile), memory_(static_cast<std::size_t>(3 * size_), T(0)) {}
+        Workspace(int channels, int padded)
+            : messages_(std::max(channels, padded) * kTile),
+              rows_size_(padded * kTile),
+              memory_(static_cast<std::size_t>(messages_ + 2 * rows_size_), T(0)) {}
 
         T* planes(int channel = 0) { return memory_.data() + channel * kTile; }
-        T* messages(int channel = 0) { return planes(channel) + size_; }
-        T* rows() { return planes() + 2 * size_; }
-        std::int64_t tile_size() const { return size_; }
+        T* messages(int channel = 0) { return planes(channel) + messages_; }
+        T* rows() { return messages() + rows_size_; }
+        std::int64_t rows_size() const { return rows_size_; }
 
       private:
-        std::int64_t size_;
+        std::int64_t messages_;
+        std::int64_t rows_size_;
         std::vector<T> memory_;
     };
 
@@ -442,7 +491,14 @@ class MeanField {
             slice(k, tile, params_.kernels[k].compat[0], how, work);
             how = Slice::kAdd;
         }
-        if (how == Slice::kAdd) to_planes(work, true, work.planes());
+        if (how == Slice::kAdd && sent_ == classes_) to_planes(work, true, work.planes());
+        if (how == Slice::kAdd && sent_ < classes_) {
+            to_planes(work, false, work.messages());
+            for (int s = 0; s < sets_; ++s) {
+                loops_.apply_but_one(work.messages(s * sent_), total_.data() + tile * kTile,
+                                     classes_, work.planes(s * classes_));
+            }
+        }
         for (int k = 0; k < params_.kernel_count; ++k) {
             const CrfKernel<T>& kernel = params_.kernels[k];
             if (kernel.compat_kind == CrfCompat::kScalar) continue;
@@ -457,6 +513,7 @@ class MeanField {
         }
     }
 
+    // Sets planes to the sliced rows, or adds those.
     void to_planes(Workspace& work, bool add, T* planes) const {
         for (const ChannelBlock& block : blocks_) {
             loops_.to_planes(work.rows() + block.first * kTile, block.width, add,
@@ -464,9 +521,20 @@ class MeanField {
         }
     }
 
+    // Q of the classes that are sent, to be splatted.
     void to_rows(Workspace& work, T* rows) const {
-        for (const ChannelBlock& block : blocks_)
-            loops_.to_rows(work.planes(block.first), block.width, rows + block.first * kTile);
+        T* planes = work.planes();
+        if (sets_ > 1 && sent_ < classes_) {
+            planes = work.messages();
+            for (int s = 0; s < sets_; ++s) {
+                const T* q = work.planes(s * classes_);
+                std::copy(q, q + sent_ * kTile, work.messages(s * sent_));
+            }
+        }
+        for (const ChannelBlock& block : blocks_) {
+            loops_.to_rows(planes + block.first * kTile, block.width,
+                           rows + block.first * kTile);
+        }
     }
 
     void slice(int k, std::int64_t tile, T factor, Slice how, Workspace& work) const {
@@ -550,9 +618,12 @@ class MeanField {
     int classes_;
     std::vector<Term<T>>& terms_;
     Buffer<T>& energies_;
+    Buffer<T>& total_;
     std::int64_t image_ = 0;
     std::int64_t set_ = 0;  // the first of the unaries that go through together
     int sets_ = 0;          // how many they are
+    int sent_ = 0;          // how many of their classes go through the lattices
+    bool has_total_ = false;
     std::vector<ChannelBlock> blocks_;  // that hold their classes
 };
 

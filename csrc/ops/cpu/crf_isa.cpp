@@ -116,6 +116,19 @@ bool softmax(T* planes, int classes, std::int64_t count) {
 }
 
 template <typename T>
+void apply_but_one(const T* messages, const T* total, int classes, T* energies) {
+    T rest[kTile];
+    for (int p = 0; p < kTile; ++p) rest[p] = total[p];
+    for (int c = 0; c < classes - 1; ++c, energies += kTile, messages += kTile) {
+        for (int p = 0; p < kTile; ++p) {
+            energies[p] += messages[p];
+            rest[p] -= messages[p];
+        }
+    }
+    for (int p = 0; p < kTile; ++p) energies[p] += rest[p];
+}
+
+template <typename T>
 void apply_diagonal(const T* messages, const T* compat, int classes, T* energies) {
     for (int c = 0; c < classes; ++c) {
         const T cost = compat[c];
@@ -158,7 +171,7 @@ void argmax(const T* planes, int classes, std::int32_t* labels) {
 
 template <typename T>
 CrfLoops<T> make_crf_loops() {
-    return {&to_planes<T>,      &to_rows<T>,      &softmax<T>,
+    return {&to_planes<T>,      &to_rows<T>,      &softmax<T>, &apply_but_one<T>,
             &apply_diagonal<T>, &apply_matrix<T>, &argmax<T>};
 }
 

@@ -19,6 +19,8 @@ struct CrfLoops {
     // Softmax over `classes` planes in place. False if one of the first `count` points has no
     // finite result: one value was NaN or +infinity, or all were -infinity.
     bool (*softmax)(T* planes, int classes, std::int64_t count);
+    // energies += messages for all classes but the last; that one gets what they leave of `total`.
+    void (*apply_but_one)(const T* messages, const T* total, int classes, T* energies);
     // energies -= compat * messages, for a diagonal [classes] or a matrix [classes][classes].
     void (*apply_diagonal)(const T* messages, const T* compat, int classes, T* energies);
     void (*apply_matrix)(const T* messages, const T* compat, int classes, T* energies);
