@@ -107,7 +107,7 @@ def construction(setting: Setting) -> Iterator[Row]:
         def peer() -> None:
             _peer.construct(model, p.peer_image, Bilateral(50, 5, compat=10))
 
-        def ours() -> list[Tensor]:
+        def ours() -> Tensor:
             return _ours.construct_ours(p.image, sxy=50, srgb=5)
 
         return [Way(peer), Way(ours), Way(ours, threads=2)]

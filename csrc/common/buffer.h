@@ -17,8 +17,8 @@ constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 }  // namespace detail
 
-// Asks the system to back memory that has not been touched yet with huge pages, as far as whole ones
-// fit in: fewer page faults, and fewer misses of the address translation.
+// Asks the system to back memory that has not been touched yet with huge pages, as far as whole
+// ones fit in: fewer page faults, and fewer misses of the address translation.
 inline void advise_huge_pages(void* memory, std::size_t bytes) {
 #if defined(__linux__)
     constexpr std::uintptr_t kPage = detail::kHugePage;

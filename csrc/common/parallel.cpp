@@ -40,7 +40,7 @@ struct Job {
     std::int64_t count;
     std::int64_t grain;
     Cancel* cancel;
-    int seats;        // helpers that may still join (guarded by the pool's mutex)
+    int seats;                    // helpers that may still join (guarded by the pool's mutex)
     std::atomic<int> helpers{0};  // helpers inside (changed under the pool's mutex)
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stop{false};

@@ -61,8 +61,8 @@ class PointOrder {
     std::int64_t points() const { return height_ * width_; }
     std::int64_t rows() const { return height_; }
 
-    // run(first, at, count) for each stretch of row y of the plane whose points are neighbours in the
-    // order: points first .. first + count are those at `at` and behind it.
+    // run(first, at, count) for each stretch of row y of the plane whose points are neighbours in
+    // the order: points first .. first + count are those at `at` and behind it.
     template <typename Run>
     void row_runs(std::int64_t y, Run&& run) const {
         for (std::int64_t x0 = 0; x0 < width_; x0 += strip_) {
@@ -141,10 +141,10 @@ struct LatticeView {
     const std::int32_t* ghost = nullptr;   // [ghosts] ordered by their vertices, then by bands
     const std::int32_t* owner = nullptr;   // [ghosts] the vertex of each ghost
     const std::int64_t* fresh = nullptr;   // [tiles] rows that are in use at the end of a tile
-    const std::int32_t* chain[kMaxLatticeCorners] = {};   // of each axis
-    const LatticePiece* piece[kMaxLatticeCorners] = {};   // of each axis
-    std::int64_t chain_size[kMaxLatticeCorners] = {};     // entries of each axis's chains
-    std::int64_t pieces[kMaxLatticeCorners] = {};         // of each axis
+    const std::int32_t* chain[kMaxLatticeCorners] = {};  // of each axis
+    const LatticePiece* piece[kMaxLatticeCorners] = {};  // of each axis
+    std::int64_t chain_size[kMaxLatticeCorners] = {};    // entries of each axis's chains
+    std::int64_t pieces[kMaxLatticeCorners] = {};        // of each axis
 
     int corners() const { return dims + 1; }
     std::int64_t vertices() const { return rows - ghosts; }

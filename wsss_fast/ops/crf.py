@@ -178,10 +178,12 @@ def crf(
     C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries. It filters twice as
     often as forward, and takes about three times as long.
 
-    The same bits from run to run and at any number of threads (``torch.get_num_threads()``). Cost: the
-    lattice is built once an image, that of a Gaussian once a call; each iteration then touches, for every
-    class, 6 + 3 vertices a pixel and 6 + 3 times each vertex. Memory beside input and output is mostly two
-    rows of classes for each lattice vertex; a photograph of 500 x 375 has about 190,000 at 50/5.
+    The same bits from run to run, at any number of threads (``torch.get_num_threads()``) and for any
+    instruction set (``wsss_fast.build_info()["isa"]``). Cost: the lattice is built once an image, that of a
+    Gaussian once a call; each iteration then touches, for every class, 6 + 3 vertices a pixel twice and
+    6 + 3 times each vertex. Memory beside input and output: a copy of the unaries of one image, a row of
+    classes for each lattice vertex (a photograph of 500 x 375 has about 190,000 at 50/5), and about 110
+    bytes a pixel. Up to 128 MiB of it are kept for the next call.
     ``"log_probs"`` builds each lattice once more, for the last iteration.
 
     >>> import torch, wsss_fast

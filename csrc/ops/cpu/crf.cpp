@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
 constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kTile;
-constexpr std::int64_t kStrip = 64;         // columns that are gone through together
+constexpr std::int64_t kStrip = 64;           // columns that are gone through together
 constexpr std::int64_t kChannelsAtOnce = 32;  // unaries of one image go through together up to that
 
 // An image's pixels as points.
@@ -183,14 +183,15 @@ class MeanField {
     void run() {
         if (points_ == 0 || classes_ == 0 || params_.sets == 0) return;
         if (params_.probs) {
-            advise_huge_pages(params_.probs, static_cast<std::size_t>(params_.images * params_.sets *
-                                                                      classes_ * points_) *
-                                                 sizeof(T));
+            advise_huge_pages(
+                params_.probs,
+                static_cast<std::size_t>(params_.images * params_.sets * classes_ * points_) *
+                    sizeof(T));
         }
         const std::int64_t together =
             std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
-            for (int k = 0; k < params_.kernel_count && params_.iterations > 0; ++k) {
+            for (int k = 0; k < params_.kernel_count; ++k) {
                 // Positions are the same in every image.
                 if (image_ > 0 && params_.kernels[k].kind == CrfFeatures::kPosition) continue;
                 Term<T>& term = terms_[static_cast<std::size_t>(k)];
@@ -209,8 +210,8 @@ class MeanField {
   private:
     // The probabilities of a pixel sum to one, so the messages of all classes sum to the filter of
     // ones, once for all iterations, and that of the last class is what the others leave of it. It
-    // need not be sent where nothing but Potts terms wants messages, and is not where the rows become
-    // shorter by it: 20 values in place of 21 and 3 for padding, 2 in place of 3 and 1.
+    // need not be sent where nothing but Potts terms wants messages, and is not where the rows
+    // become shorter by it: 20 values in place of 21 and 3 for padding, 2 in place of 3 and 1.
     void choose_channels() {
         sent_ = classes_;
         blocks_ = channel_blocks(sets_ * classes_);
@@ -354,8 +355,8 @@ class MeanField {
         kOnly     // unary -> Q, the result
     };
 
-    // One pass over the pixels. Q is stored for the pixels of a band only: the rows of a band are its
-    // own, so once all its messages are sliced, its Q is splatted into the same rows.
+    // One pass over the pixels. Q is stored for the pixels of a band only: the rows of a band are
+    // its own, so once all its messages are sliced, its Q is splatted into the same rows.
     void pass(Pass which) {
         const bool has_messages = which == Pass::kMiddle || which == Pass::kLast;
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
@@ -391,8 +392,9 @@ class MeanField {
         }
     }
 
-    // What a thread needs for a tile: the energies of all classes, which become Q, as planes, and the
-    // messages of those that are sent, as planes and as rows. What pads the rows is zero and stays so.
+    // What a thread needs for a tile: the energies of all classes, which become Q, as planes, and
+    // the messages of those that are sent, as planes and as rows. What pads the rows is zero and
+    // stays so.
     class Workspace {
       public:
         Workspace(int channels, int padded)
@@ -411,9 +413,7 @@ class MeanField {
         std::vector<T> memory_;
     };
 
-    std::int64_t bands() const {
-        return (points_ + kLatticeBandPoints - 1) / kLatticeBandPoints;
-    }
+    std::int64_t bands() const { return (points_ + kLatticeBandPoints - 1) / kLatticeBandPoints; }
 
     // Runs body(band, first tile, tile after the last) for every band, bands at once.
     template <typename Body>
@@ -438,18 +438,18 @@ class MeanField {
         return params_.unary + (image_ * params_.sets + set) * classes_ * points_;
     }
 
-    // -unary, tile after tile in memory for all passes. In the unary itself the pieces of a tile are
-    // short and each on another page; it is read row after row, once.
+    // -unary, tile after tile in memory for all passes. In the unary itself the pieces of a tile
+    // are short and each on another page; it is read row after row, once.
     void keep_energies() {
         energies_.resize(sets_ * classes_ * points_);
         constexpr std::int64_t kRows = 8;
-        parallel_for(params_.execution, order_.rows(), kRows, [&](std::int64_t y, std::int64_t end) {
-            for (; y < end; ++y) {
-                order_.row_runs(y, [&](std::int64_t first, std::int64_t at, std::int64_t count) {
-                    keep_run(first, at, count);
-                });
-            }
-        });
+        parallel_for(
+            params_.execution, order_.rows(), kRows, [&](std::int64_t y, std::int64_t end) {
+                for (; y < end; ++y) {
+                    order_.row_runs(y, [&](std::int64_t first, std::int64_t at,
+                                           std::int64_t count) { keep_run(first, at, count); });
+                }
+            });
     }
 
     void keep_run(std::int64_t first, std::int64_t at, std::int64_t count) {
@@ -532,8 +532,7 @@ class MeanField {
             }
         }
         for (const ChannelBlock& block : blocks_) {
-            loops_.to_rows(planes + block.first * kTile, block.width,
-                           rows + block.first * kTile);
+            loops_.to_rows(planes + block.first * kTile, block.width, rows + block.first * kTile);
         }
     }
 
@@ -550,7 +549,8 @@ class MeanField {
                 runs(tile, [&](std::int64_t from, std::int64_t at, std::int64_t count) {
                     for (int c = 0; c < classes_; ++c) {
                         const T* q = planes + c * kTile + from;
-                        std::copy(q, q + count, params_.probs + (map * classes_ + c) * points_ + at);
+                        std::copy(q, q + count,
+                                  params_.probs + (map * classes_ + c) * points_ + at);
                     }
                 });
             }

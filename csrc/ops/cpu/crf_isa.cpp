@@ -132,8 +132,7 @@ template <typename T>
 void apply_diagonal(const T* messages, const T* compat, int classes, T* energies) {
     for (int c = 0; c < classes; ++c) {
         const T cost = compat[c];
-        for (int p = 0; p < kTile; ++p)
-            energies[c * kTile + p] -= cost * messages[c * kTile + p];
+        for (int p = 0; p < kTile; ++p) energies[c * kTile + p] -= cost * messages[c * kTile + p];
     }
 }
 

@@ -79,8 +79,8 @@ CornerKeys corner_keys(const KeyLayout<Words>& layout, int dims) {
     plain.origin = layout.origin.word[0];
     plain.all = layout.all.word[0];
     for (int i = 0; i <= dims; ++i)
-        plain.stride[i] =
-            layout.stride[static_cast<std::size_t>(i)].word[0] * static_cast<std::uint64_t>(dims + 1);
+        plain.stride[i] = layout.stride[static_cast<std::size_t>(i)].word[0] *
+                          static_cast<std::uint64_t>(dims + 1);
     return plain;
 }
 
@@ -107,8 +107,8 @@ void step_keys(const KeyLayout<Words>& layout, const TileSimplices<T>& tile, int
 }  // namespace
 
 template <typename T>
-ArrayFeatures<T>::ArrayFeatures(const char* name, const T* features, int dims, const PointOrder& order,
-                                const Execution& execution)
+ArrayFeatures<T>::ArrayFeatures(const char* name, const T* features, int dims,
+                                const PointOrder& order, const Execution& execution)
     : features_(features), dims_(dims), order_(order) {
     constexpr std::int64_t kGrain = 1 << 16;
     const std::int64_t points = order.points();
@@ -307,7 +307,7 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
         if constexpr (Words == 1) loops.keys(d, plain, *tile);
         for (int r = 0; r <= d; ++r) {
             if constexpr (Words == 1) {
-                for (std::int64_t p = 0; p < kTile; ++p) key[p].word[0] = tile->key[r][p];
+                std::memcpy(key, tile->key[r], sizeof key);
             } else {
                 step_keys(layout, *tile, d, r, key);
             }
@@ -317,9 +317,8 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
             T* weight = weight_.data() + begin * corners + r;
             for (std::int64_t p = 0; p < count; ++p) {
                 offset[p * corners] = row[p];
-                weight[p * corners] =
-                    r > 0 ? tile->sorted[d - r][p] - tile->sorted[d - r + 1][p]
-                          : tile->sorted[d][p] + (T(1) - tile->sorted[0][p]);
+                weight[p * corners] = r > 0 ? tile->sorted[d - r][p] - tile->sorted[d - r + 1][p]
+                                            : tile->sorted[d][p] + (T(1) - tile->sorted[0][p]);
             }
         }
         fresh_[begin / kTile] = numbers.size();

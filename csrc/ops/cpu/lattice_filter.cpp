@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/refuse.h"
+#include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_values.h"
 #include "ops/lattice.h"
 
@@ -19,6 +20,7 @@ template <typename T>
 void lattice_filter(const LatticeFilterParams<T>& params) {
     const LatticeView<T>& lattice = params.lattice;
     const std::int64_t points = lattice.points;
+    const CrfLoops<T>& loops = crf_loops<T>();
     LatticeValues<T> work;
     std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice.bands()));
     for (std::int64_t first = 0; first < params.channels; first += kChannelsAtOnce) {
@@ -31,23 +33,26 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
 
         std::fill(bad.begin(), bad.end(), -1);
         parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
-            std::vector<T> rows(static_cast<std::size_t>(kLatticeTile * width));
+            // Padding is zero and stays so.
+            std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
+            std::vector<T> rows(planes.size());
             const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
             for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 for (std::int64_t c = 0; c < channels; ++c) {
                     const T* from = values + c * points + begin;
-                    T* to = rows.data() + c;
+                    T* to = planes.data() + c * kLatticeTile;
                     bool finite = true;
                     for (std::int64_t p = 0; p < count; ++p) {
-                        to[p * width] = from[p];
+                        to[p] = from[p];
                         finite &= std::abs(from[p]) <= std::numeric_limits<T>::max();
                     }
                     if (!finite && bad[static_cast<std::size_t>(b)] < 0) {
                         bad[static_cast<std::size_t>(b)] = c * points + begin;
                     }
                 }
+                loops.to_rows(planes.data(), width, rows.data());
                 work.splat(tile, rows.data(), nullptr);
             }
         });
@@ -63,17 +68,17 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
         work.blur(params.order, params.execution);
 
         parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
-            std::vector<T> rows(static_cast<std::size_t>(kLatticeTile * width));
+            std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
+            std::vector<T> rows(planes.size(), T(0));
             const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
             for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 work.slice(tile, work.gain(), nullptr, LatticeValues<T>::Slice::kSet, rows.data());
+                loops.to_planes(rows.data(), width, false, planes.data());
                 for (std::int64_t c = 0; c < channels; ++c) {
-                    T* to = out + c * points + begin;
-                    for (std::int64_t p = 0; p < count; ++p) {
-                        to[p] = rows[static_cast<std::size_t>(p * width + c)];
-                    }
+                    const T* from = planes.data() + c * kLatticeTile;
+                    std::copy(from, from + count, out + c * points + begin);
                 }
             }
         });

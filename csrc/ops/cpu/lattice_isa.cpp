@@ -166,9 +166,7 @@ struct Rows {
     static constexpr bool kPrefetch = Width * sizeof(T) >= 32;
 
     static T* at(T* rows, std::int32_t row) { return rows + std::int64_t{row} * Width; }
-    static const T* at(const T* rows, std::int32_t row) {
-        return rows + std::int64_t{row} * Width;
-    }
+    static const T* at(const T* rows, std::int32_t row) { return rows + std::int64_t{row} * Width; }
 
     // The row of a corner: its offset is kCornerScale times its number, so that the address is one
     // addition for the commonest rows.
@@ -265,8 +263,7 @@ struct Rows {
         static_assert(kAhead + Length <= kChainSlack);
         for (std::int64_t i = 0; i < chains; ++i, chain += Length) {
             if (Width * sizeof(T) >= 16) {
-                for (int k = 0; k < Length; ++k)
-                    __builtin_prefetch(at(rows, chain[kAhead + k]), 1);
+                for (int k = 0; k < Length; ++k) __builtin_prefetch(at(rows, chain[kAhead + k]), 1);
             }
             blur_chain(chain, Length, rows);
         }

@@ -19,12 +19,12 @@ constexpr int kChainSlack = 40;        // entries behind the last chain that a l
 // The simplices around the points of one tile, a field an array over the tile.
 template <typename T>
 struct TileSimplices {
-    T feature[kMaxTileDims][kTilePoints];          // in; set up to the end of the tile
-    T rest[kMaxTileDims + 1][kTilePoints];         // points minus origins, in units of d+1
-    T sorted[kMaxTileDims + 1][kTilePoints];       // the same in descending order
+    T feature[kMaxTileDims][kTilePoints];                // in; set up to the end of the tile
+    T rest[kMaxTileDims + 1][kTilePoints];               // points minus origins, in units of d+1
+    T sorted[kMaxTileDims + 1][kTilePoints];             // the same in descending order
     std::int32_t origin[kMaxTileDims + 1][kTilePoints];  // the remainder-0 corner, in units of d+1
-    std::int32_t rank[kMaxTileDims + 1][kTilePoints];    // place of a coordinate in descending order
-    std::uint64_t key[kMaxTileDims + 1][kTilePoints];    // of every corner, where one word holds it
+    std::int32_t rank[kMaxTileDims + 1][kTilePoints];  // place of a coordinate in descending order
+    std::uint64_t key[kMaxTileDims + 1][kTilePoints];  // of every corner, where one word holds it
 };
 
 // How corners become keys of one word.
@@ -78,8 +78,8 @@ struct LatticeLoops {
     void (*simplices)(int dims, const T* scale, TileSimplices<T>& tile);
     // origin and rank -> key.
     void (*keys)(int dims, const CornerKeys& corners, TileSimplices<T>& tile);
-    // found = the number of each of kTilePoints keys as far as the first slot tells, else kAbsent or
-    // kUndecided.
+    // found = the number of each of kTilePoints keys as far as the first slot tells, else kAbsent
+    // or kUndecided.
     void (*probe)(const ProbedTable& table, const std::uint64_t* key, const std::uint64_t* hash,
                   std::int32_t* found);
     LatticeRowLoops<T> (*rows)(int width);

@@ -18,7 +18,7 @@ namespace wsss_fast {
 // enough for all ordinary images; more are for many dimensions or wide ranges.
 template <int Words>
 struct VertexKey {
-    std::uint64_t word[Words];
+    std::uint64_t word[Words];  // nothing else: keys of one word are copied as plain words
 
     VertexKey& operator+=(const VertexKey& other) {
         for (int w = 0; w < Words; ++w) word[w] += other.word[w];

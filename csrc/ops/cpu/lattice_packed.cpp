@@ -83,7 +83,8 @@ template <typename T>
 LatticeView<T> lattice_unpack(const void* block, std::int64_t bytes) {
     const auto* from = static_cast<const char*>(block);
     Header header{};
-    if (bytes >= static_cast<std::int64_t>(sizeof header)) std::memcpy(&header, from, sizeof header);
+    if (bytes >= static_cast<std::int64_t>(sizeof header))
+        std::memcpy(&header, from, sizeof header);
     LatticeView<T> lattice;
     const bool plausible =
         header.mark == kMark && header.value_bytes == sizeof(T) && header.dims <= kMaxLatticeDims;

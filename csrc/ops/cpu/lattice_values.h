@@ -23,8 +23,8 @@ inline int padded_channels(const std::vector<ChannelBlock>& blocks) {
 }
 
 // The values at the rows of one lattice on their way through splat, blur and slice. A row holds the
-// channels of a block at a vertex, or at a ghost of one. Outside, the values of a tile of points lie
-// block after block too, [kLatticeTile][width] each: `values` and `out` below.
+// channels of a block at a vertex, or at a ghost of one. Outside, the values of a tile of points
+// lie block after block too, [kLatticeTile][width] each: `values` and `out` below.
 template <typename T>
 class LatticeValues {
   public:
