@@ -4,6 +4,8 @@
 #include <cstring>
 #include <initializer_list>
 
+#include "common/refuse.h"
+
 namespace wsss_fast {
 namespace {
 
@@ -23,10 +25,15 @@ Isa allowed() {
     const char* wish = std::getenv("WSSS_FAST_ISA");
     const Isa best = supported();
     if (!wish) return best;
-    for (const Isa set : {Isa::kBaseline, Isa::kAvx2}) {
-        if (set < best && std::strcmp(wish, isa_name(set)) == 0) return set;
+    for (const Isa set : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512}) {
+        if (std::strcmp(wish, isa_name(set)) != 0) continue;
+        if (set > best) {
+            refuse("WSSS_FAST_ISA: expected at most ", isa_name(best), " on this machine, got ",
+                   wish);
+        }
+        return set;
     }
-    return best;
+    refuse("WSSS_FAST_ISA: expected baseline, avx2 or avx512, got ", wish);
 }
 
 }  // namespace

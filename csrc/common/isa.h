@@ -13,8 +13,9 @@ namespace wsss_fast {
 
 enum class Isa { kBaseline, kAvx2, kAvx512 };
 
-// The widest set that this build has, this CPU runs, and WSSS_FAST_ISA in the environment
-// (baseline, avx2, avx512; read once) allows. All give the same bits.
+// The widest set that this build has and this CPU runs, or the one that WSSS_FAST_ISA in the
+// environment names (baseline, avx2, avx512; read once). All give the same bits. Throws
+// std::invalid_argument where the environment asks for what there is not.
 Isa isa();
 const char* isa_name(Isa set);
 

@@ -183,7 +183,7 @@ def crf(
     Gaussian once a call; each iteration then touches, for every class, 6 + 3 vertices a pixel twice and
     6 + 3 times each vertex. Memory beside input and output: a copy of the unaries of one image, a row of
     classes for each lattice vertex (a photograph of 500 x 375 has about 190,000 at 50/5), and about 110
-    bytes a pixel. Up to 128 MiB of it are kept for the next call.
+    bytes a pixel. Up to 256 MiB of it are kept for the next call.
     ``"log_probs"`` builds each lattice once more, for the last iteration.
 
     >>> import torch, wsss_fast

@@ -156,7 +156,7 @@ class KeptScratch {
     Scratch<T>& operator*() { return *scratch_; }
 
   private:
-    static constexpr std::int64_t kMostBytes = std::int64_t{128} << 20;
+    static constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;
     // Never deleted: a thread may be in a call while the process ends.
     static inline std::atomic<Scratch<T>*> kept_{nullptr};
 

@@ -72,6 +72,11 @@ struct Embedding {
     }
 };
 
+// How many of `count` things each thread does.
+std::int64_t share(std::int64_t count, const Execution& execution) {
+    return (count + execution.threads - 1) / execution.threads;
+}
+
 // The strides of one word as the vectorised loop takes them.
 template <int Words>
 CornerKeys corner_keys(const KeyLayout<Words>& layout, int dims) {
@@ -101,6 +106,37 @@ void step_keys(const KeyLayout<Words>& layout, const TileSimplices<T>& tile, int
             // All coordinates step on by one, and the last r of the order go d+1 back.
             if (r > 0 && tile.rank[i][p] == d - r + 1) key[p].add(stride, -(d + 1));
         }
+    }
+}
+
+// Links each vertex to the one that is a step away, if there is one.
+template <int Words>
+void link_vertices(const Buffer<std::int32_t>& vertices, const VertexKey<Words>* keys,
+                   const VertexTable<Words>& table, const VertexKey<Words>& step, Probe probe,
+                   AxisChains& links) {
+    const std::int64_t size = vertices.size();
+    VertexKey<Words> key[2][kTile];
+    std::uint64_t hash[2][kTile];
+    std::int32_t found[kTile];
+    // Slots are asked for one block of vertices ahead of their use.
+    const auto ask = [&](std::int64_t begin) {
+        const std::int64_t which = begin / kTile % 2;
+        for (std::int64_t i = 0; i < kTile; ++i) {
+            key[which][i] = keys[vertices[std::min(begin + i, size - 1)]];
+            key[which][i] += step;
+            hash[which][i] = key[which][i].hash();
+            table.prefetch(hash[which][i]);
+        }
+    };
+    if (size > 0) ask(0);
+    for (std::int64_t begin = 0; begin < size; begin += kTile) {
+        const std::int64_t which = begin / kTile % 2;
+        if (begin + kTile < size) ask(begin + kTile);
+        table.look(key[which], hash[which], keys, probe, found);
+        for (std::int64_t i = 0; i < kTile; ++i) {
+            if (found[i] == kUndecided) found[i] = table.find(key[which][i], hash[which][i], keys);
+        }
+        links.link(begin, found, std::min(kTile, size - begin));
     }
 }
 
@@ -190,18 +226,23 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     weight_.resize(points_ * corners);
     fresh_.resize(view().tiles());
 
-    // Each band by itself.
-    std::vector<std::unique_ptr<VertexNumbers<Words>>> numbers(static_cast<std::size_t>(bands));
-    parallel_for(params.execution, bands, 1, [&](std::int64_t b, std::int64_t) {
-        auto mine = std::make_unique<VertexNumbers<Words>>(kLatticeBandPoints);
-        number_band(*params.features, layout, b, *mine);
-        mine->drop_table();
-        numbers[static_cast<std::size_t>(b)] = std::move(mine);
-    });
+    // Each band by itself. A thread takes its share in one go, here and for the axes below, as it
+    // uses its tables again for all of it.
+    std::vector<Buffer<Key>> band_keys(static_cast<std::size_t>(bands));
+    parallel_for(params.execution, bands, share(bands, params.execution),
+                 [&](std::int64_t b, std::int64_t end) {
+                     VertexNumbers<Words> numbers(kLatticeBandPoints);
+                     for (; b < end; ++b) {
+                         numbers.clear();
+                         number_band(*params.features, layout, b, numbers);
+                         band_keys[static_cast<std::size_t>(b)] = numbers.keys();
+                     }
+                 });
 
     // The bands one behind the other.
     std::vector<std::int64_t> first(static_cast<std::size_t>(bands) + 1, 0);
-    for (std::size_t b = 0; b < numbers.size(); ++b) first[b + 1] = first[b] + numbers[b]->size();
+    for (std::size_t b = 0; b < band_keys.size(); ++b)
+        first[b + 1] = first[b] + band_keys[b].size();
     rows_ = first.back();
     if (rows_ > std::numeric_limits<std::int32_t>::max() / kCornerScale) {
         refuse(params.name, ": expected a lattice of at most 2^31 / ", kCornerScale,
@@ -209,10 +250,10 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     }
     Buffer<Key> keys(rows_);
     parallel_for(params.execution, bands, 1, [&](std::int64_t b, std::int64_t) {
-        auto& mine = numbers[static_cast<std::size_t>(b)];
+        Buffer<Key>& mine = band_keys[static_cast<std::size_t>(b)];
         const std::int64_t row = first[static_cast<std::size_t>(b)];
-        std::copy(mine->keys(), mine->keys() + mine->size(), keys.data() + row);
-        mine.reset();
+        std::copy(mine.data(), mine.data() + mine.size(), keys.data() + row);
+        mine.release();
         const std::int64_t begin = b * kLatticeBandPoints;
         const std::int64_t end = std::min(points_, begin + kLatticeBandPoints);
         std::int32_t* offset = offset_.data() + begin * corners;
@@ -250,38 +291,18 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     ghosts.release();
     owner.release();
 
-    parallel_for(params.execution, corners, 1, [&](std::int64_t axis, std::int64_t) {
-        Key step{};
-        step -= layout.all;
-        step.add(layout.stride[static_cast<std::size_t>(axis)], corners);
-        AxisChains links(rows_, vertices);
-        // Slots are asked for a block of vertices ahead of their use.
-        Key key[2][kTile];
-        std::uint64_t hash[2][kTile];
-        std::int32_t found[kTile];
-        const auto ask = [&](std::int64_t begin) {
-            const std::int64_t which = begin / kTile % 2;
-            for (std::int64_t i = 0; i < kTile; ++i) {
-                const std::int32_t row = vertices[std::min(begin + i, vertices.size() - 1)];
-                key[which][i] = keys[row];
-                key[which][i] += step;
-                hash[which][i] = key[which][i].hash();
-                table.prefetch(hash[which][i]);
-            }
-        };
-        if (vertices.size() > 0) ask(0);
-        for (std::int64_t begin = 0; begin < vertices.size(); begin += kTile) {
-            const std::int64_t which = begin / kTile % 2;
-            if (begin + kTile < vertices.size()) ask(begin + kTile);
-            table.look(key[which], hash[which], keys.data(), probe, found);
-            for (std::int64_t i = 0; i < kTile; ++i) {
-                if (found[i] == kUndecided)
-                    found[i] = table.find(key[which][i], hash[which][i], keys.data());
-            }
-            links.link(begin, found, std::min(kTile, vertices.size() - begin));
-        }
-        links.cut(chain_[axis], piece_[axis]);
-    });
+    parallel_for(params.execution, corners, share(corners, params.execution),
+                 [&](std::int64_t axis, std::int64_t end) {
+                     AxisChains links(rows_, vertices);
+                     for (; axis < end; ++axis) {
+                         Key step{};
+                         step -= layout.all;
+                         step.add(layout.stride[static_cast<std::size_t>(axis)], corners);
+                         links.clear();
+                         link_vertices(vertices, keys.data(), table, step, probe, links);
+                         links.cut(chain_[axis], piece_[axis]);
+                     }
+                 });
 }
 
 // Finds the simplices of a band's points, their weights, and numbers for their corners.

@@ -10,40 +10,40 @@ namespace {
 
 constexpr std::int32_t kFixed = kLongestFixedChain;
 constexpr std::int64_t kPieceEntries = 4096;
-constexpr std::int64_t kBlock = 64;
-
-// Up to kBlock chains: their rows, as far as kFixed, and their lengths, kFixed + 1 for all that are
-// longer.
-struct Walks {
-    std::int32_t row[kBlock][kFixed];
-    std::int32_t length[kBlock];
-
-    // Step by step, all chains at once: the loads of a step do not wait for each other, and no
-    // branch depends on a length.
-    void walk(const std::int32_t* head, std::int64_t count, const std::int32_t* after,
-              std::int32_t nothing) {
-        std::int32_t at[kBlock];
-        for (std::int64_t i = 0; i < count; ++i) {
-            at[i] = head[i];
-            row[i][0] = head[i];
-            length[i] = 1;
-        }
-        for (std::int32_t step = 1; step <= kFixed; ++step) {
-            for (std::int64_t i = 0; i < count; ++i) {
-                at[i] = after[at[i]];
-                if (step < kFixed) row[i][step] = at[i];
-                length[i] += at[i] != nothing ? 1 : 0;
-            }
-        }
-    }
-};
+constexpr std::int64_t kBlock = Walks::kChains;
 
 }  // namespace
 
+// Step by step, all chains at once: the loads of a step do not wait for each other, and no branch
+// depends on a length.
+void Walks::walk(const std::int32_t* head, std::int64_t count, const std::int32_t* after,
+                 std::int32_t nothing) {
+    std::int32_t at[kChains];
+    for (std::int64_t i = 0; i < count; ++i) {
+        at[i] = head[i];
+        row[i][0] = head[i];
+        length[i] = 1;
+    }
+    for (std::int32_t step = 1; step <= kFixed; ++step) {
+        for (std::int64_t i = 0; i < count; ++i) {
+            at[i] = after[at[i]];
+            if (step < kFixed) row[i][step] = at[i];
+            length[i] += at[i] != nothing ? 1 : 0;
+        }
+    }
+}
+
 AxisChains::AxisChains(std::int64_t rows, const Buffer<std::int32_t>& vertices)
-    : rows_(rows), vertices_(vertices), after_(rows + 1), is_after_(rows + 1) {
-    std::fill(is_after_.data(), is_after_.data() + rows + 1, std::uint8_t{0});
+    : rows_(rows),
+      vertices_(vertices),
+      after_(rows + 1),
+      is_after_(rows + 1),
+      head_(vertices.size() + 1) {
     after_[rows] = static_cast<std::int32_t>(rows);
+}
+
+void AxisChains::clear() {
+    std::fill(is_after_.data(), is_after_.data() + rows_ + 1, std::uint8_t{0});
 }
 
 void AxisChains::link(std::int64_t first, const std::int32_t* after, std::int64_t count) {
@@ -55,30 +55,29 @@ void AxisChains::link(std::int64_t first, const std::int32_t* after, std::int64_
     }
 }
 
-void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) const {
+void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) {
     const auto nothing = static_cast<std::int32_t>(rows_);
     constexpr std::int32_t kLong = kFixed + 1;
 
-    Buffer<std::int32_t> head(vertices_.size() + 1);
     std::int64_t heads = 0;
     for (std::int64_t i = 0; i < vertices_.size(); ++i) {
         const std::int32_t row = vertices_[i];
-        head[heads] = row;
+        head_[heads] = row;
         heads += (after_[row] != nothing) & (is_after_[row] == 0) ? 1 : 0;
     }
 
     // How many chains of each length, and how many rows the long ones have.
     std::int64_t chains[kLong + 1] = {};
     std::int64_t long_rows = 0;
-    Buffer<Walks> all_walks((heads + kBlock - 1) / kBlock);
+    walks_.resize((heads + kBlock - 1) / kBlock);
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
         const std::int64_t count = std::min(kBlock, heads - begin);
-        Walks& walks = all_walks[begin / kBlock];
-        walks.walk(head.data() + begin, count, after_.data(), nothing);
+        Walks& walks = walks_[begin / kBlock];
+        walks.walk(head_.data() + begin, count, after_.data(), nothing);
         for (std::int64_t i = 0; i < count; ++i) {
             ++chains[walks.length[i]];
             if (walks.length[i] < kLong) continue;
-            for (std::int32_t at = head[begin + i]; at != nothing; at = after_[at]) ++long_rows;
+            for (std::int32_t at = head_[begin + i]; at != nothing; at = after_[at]) ++long_rows;
         }
     }
 
@@ -102,7 +101,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
         const std::int64_t count = std::min(kBlock, heads - begin);
-        const Walks& walks = all_walks[begin / kBlock];
+        const Walks& walks = walks_[begin / kBlock];
         for (std::int64_t i = 0; i < count; ++i) {
             const std::int32_t length = walks.length[i];
             if (length < kLong) {
@@ -116,7 +115,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
             }
             ++pieces.back().chains;
             const std::int64_t start = at[kLong]++;
-            for (std::int32_t row = head[begin + i]; row != nothing; row = after_[row])
+            for (std::int32_t row = head_[begin + i]; row != nothing; row = after_[row])
                 chain[at[kLong]++] = row;
             chain[start] = static_cast<std::int32_t>(at[kLong] - start - 1);
             in_piece += chain[start];

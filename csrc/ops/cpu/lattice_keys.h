@@ -153,8 +153,6 @@ class VertexTable {
         }
     }
 
-    void release() { slots_.release(); }
-
   private:
     // The lower bits, as the upper ones choose the slot.
     std::uint32_t tag(std::uint64_t hash) const {
@@ -179,8 +177,12 @@ class VertexNumbers {
   public:
     using Key = VertexKey<Words>;
 
-    explicit VertexNumbers(std::int64_t expected) {
-        table_.reset(expected);
+    // clear() it before its first use.
+    explicit VertexNumbers(std::int64_t expected) : expected_(expected) {}
+
+    void clear() {
+        size_ = 0;
+        table_.reset(expected_);
         keys_.resize(table_.room());
         keys_[0] = {};  // is looked at before it is there
     }
@@ -202,10 +204,13 @@ class VertexNumbers {
             numbers[open[i]] = find_or_insert(key[open[i]], hash[open[i]]);
     }
 
-    const Key* keys() const { return keys_.data(); }
     std::int64_t size() const { return size_; }
-    // Keeps the keys only: no more look-ups.
-    void drop_table() { table_.release(); }
+    // A copy of the keys, by number.
+    Buffer<Key> keys() const {
+        Buffer<Key> copy(size_);
+        std::copy(keys_.data(), keys_.data() + size_, copy.data());
+        return copy;
+    }
 
   private:
     std::int32_t find_or_insert(const Key& key, std::uint64_t hash) {
@@ -229,6 +234,7 @@ class VertexNumbers {
         }
     }
 
+    std::int64_t expected_;
     VertexTable<Words> table_;
     Buffer<Key> keys_;
     std::int64_t size_ = 0;
