@@ -13,6 +13,11 @@ struct Execution {
     Cancel* cancel = nullptr;  // may be null: the call cannot be stopped
 };
 
+// For a long loop inside a body, or outside of any: throws Cancelled where the call is to stop.
+inline void stop_if_cancelled(const Execution& execution) {
+    if (execution.cancel && execution.cancel->poll()) throw Cancelled{};
+}
+
 namespace detail {
 using ChunkFn = void (*)(void* body, std::int64_t begin, std::int64_t end);
 void parallel_for(const Execution& execution, std::int64_t count, std::int64_t grain, void* body,

@@ -81,9 +81,9 @@ class PermutohedralLattice:
             require a gradient (the filter is differentiable in the values only: detach them).
         TypeError: wrong type or dtype.
 
-    The lattice is built here, once, and takes about ``P (d+1) 8`` bytes and 8 more for each of the d+1
-    neighbour pairs of its vertices. Building and filtering give the same bits at any thread count, and may
-    both stand inside ``torch.compile(fullgraph=True)``.
+    The lattice is built here, once, and takes about ``P (d+1) 8`` bytes and 4 more for each vertex and axis.
+    Building and filtering give the same bits at any thread count, and may both stand inside
+    ``torch.compile(fullgraph=True)``.
 
     >>> import torch, wsss_fast
     >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")

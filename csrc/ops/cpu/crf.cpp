@@ -263,15 +263,6 @@ class MeanField {
                bad % params_.width);
     }
 
-    // Runs body(first tile, tile after the last) for every band, bands at once.
-    template <typename Body>
-    void each_band(std::int64_t bands, Body&& body) const {
-        const std::int64_t tiles = (points_ + kTile - 1) / kTile;
-        parallel_for(params_.execution, bands, 1, [&](std::int64_t b, std::int64_t) {
-            body(b, b * kTilesPerBand, std::min(tiles, (b + 1) * kTilesPerBand));
-        });
-    }
-
     // The factors of the normalisation, from filtering ones.
     void normalise(CrfNormalization normalization, Term<T>& term) const {
         term.before = term.after = nullptr;

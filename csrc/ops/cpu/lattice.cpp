@@ -18,6 +18,7 @@ namespace wsss_fast {
 namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
+constexpr std::int64_t kPollRows = 1 << 16;  // a long loop asks this often whether to stop
 
 // As far from the origin as the hyperplane's coordinates may reach: beyond it the spacing of T is
 // no longer fine against the distance of two vertices, and for float64 they would leave 32 bits.
@@ -113,7 +114,7 @@ void step_keys(const KeyLayout<Words>& layout, const TileSimplices<T>& tile, int
 template <int Words>
 void link_vertices(const Buffer<std::int32_t>& vertices, const VertexKey<Words>* keys,
                    const VertexTable<Words>& table, const VertexKey<Words>& step, Probe probe,
-                   AxisChains& links) {
+                   const Execution& execution, AxisChains& links) {
     const std::int64_t size = vertices.size();
     VertexKey<Words> key[2][kTile];
     std::uint64_t hash[2][kTile];
@@ -131,6 +132,7 @@ void link_vertices(const Buffer<std::int32_t>& vertices, const VertexKey<Words>*
     if (size > 0) ask(0);
     for (std::int64_t begin = 0; begin < size; begin += kTile) {
         const std::int64_t which = begin / kTile % 2;
+        if (begin % kPollRows == 0) stop_if_cancelled(execution);
         if (begin + kTile < size) ask(begin + kTile);
         table.look(key[which], hash[which], keys, probe, found);
         for (std::int64_t i = 0; i < kTile; ++i) {
@@ -233,6 +235,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
                  [&](std::int64_t b, std::int64_t end) {
                      VertexNumbers<Words> numbers(kLatticeBandPoints);
                      for (; b < end; ++b) {
+                         stop_if_cancelled(params.execution);
                          numbers.clear();
                          number_band(*params.features, layout, b, numbers);
                          band_keys[static_cast<std::size_t>(b)] = numbers.keys();
@@ -270,6 +273,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     Buffer<std::int32_t> owner(rows_);
     constexpr std::int64_t kAhead = 16;
     for (std::int64_t row = 0; row < rows_; ++row) {
+        if (row % kPollRows == 0) stop_if_cancelled(params.execution);
         if (row + kAhead < rows_) table.prefetch(keys[row + kAhead].hash());
         owner[row] = table.find_or_insert(keys[row], keys[row].hash(), keys.data(),
                                           static_cast<std::int32_t>(row));
@@ -299,7 +303,8 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
                          step -= layout.all;
                          step.add(layout.stride[static_cast<std::size_t>(axis)], corners);
                          links.clear();
-                         link_vertices(vertices, keys.data(), table, step, probe, links);
+                         link_vertices(vertices, keys.data(), table, step, probe, params.execution,
+                                       links);
                          links.cut(chain_[axis], piece_[axis]);
                      }
                  });

@@ -19,10 +19,9 @@ class Pairwise:
         self.compat = compat
         self.normalization = normalization
 
-    @property
-    def kernel(self) -> Features:
-        """The term as :func:`wsss_fast.crf` takes it for an image of one row."""
-        return Features(self.features.unsqueeze(1), self.compat)
+    def kernel(self, plane: tuple[int, int]) -> Features:
+        """The term as :func:`wsss_fast.crf` takes it for the points as an image of that height and width."""
+        return Features(self.features.unflatten(1, plane), self.compat)
 
     @cached_property
     def _lattice(self) -> tuple[PermutohedralLattice, Tensor | None, Tensor | None]:

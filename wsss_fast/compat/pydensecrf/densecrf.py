@@ -121,6 +121,7 @@ class DenseCRF:
     def __init__(self, nvar: int, nlabels: int) -> None:
         self._nvar = _checks.integer("nvar", nvar, 1, 2**31 - 1)
         self._nlabels = _checks.integer("nlabels", nlabels, 1, 2**31 - 1)
+        self._plane = (1, self._nvar)  # height and width, from which crf knows what is near what
         self._unary: Tensor | None = None
         self._terms: list[Pairwise] = []
 
@@ -188,13 +189,13 @@ class DenseCRF:
         """
         niter = _checks.integer("niter", niter, 0, 2**31 - 1)
         q = wsss_fast.crf(
-            torch.zeros(3, 1, self._nvar, dtype=torch.uint8, device="cpu"),  # no kernel reads it
-            self._energy().unsqueeze(1),
+            torch.zeros(3, *self._plane, dtype=torch.uint8, device="cpu"),  # no kernel reads it
+            self._energy().unflatten(1, self._plane),
             iterations=niter,
-            kernels=[term.kernel for term in self._terms],
+            kernels=[term.kernel(self._plane) for term in self._terms],
             normalization=[term.normalization for term in self._terms],
         )
-        return q.squeeze(1).numpy()
+        return q.flatten(1).numpy()
 
     def startInference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What :meth:`stepInference` takes: Q before the first update, and two empty arrays.
@@ -290,6 +291,7 @@ class DenseCRF2D(DenseCRF):
         self._w = _checks.integer("w", w, 1, 2**31 - 1)
         self._h = _checks.integer("h", h, 1, 2**31 - 1)
         super().__init__(self._w * self._h, nlabels)
+        self._plane = (self._h, self._w)
 
     def addPairwiseGaussian(
         self,
