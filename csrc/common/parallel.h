@@ -18,6 +18,12 @@ inline void stop_if_cancelled(const Execution& execution) {
     if (execution.cancel && execution.cancel->poll()) throw Cancelled{};
 }
 
+// The same in a loop whose turns are too short to ask each time.
+inline void stop_if_cancelled(const Execution& execution, std::int64_t turn) {
+    constexpr std::int64_t kAskEvery = 1 << 16;
+    if (turn % kAskEvery == 0) stop_if_cancelled(execution);
+}
+
 namespace detail {
 using ChunkFn = void (*)(void* body, std::int64_t begin, std::int64_t end);
 void parallel_for(const Execution& execution, std::int64_t count, std::int64_t grain, void* body,

@@ -180,7 +180,8 @@ class Lattice {
     template <int Words>
     void number_band(const FeatureSource<T>& source, const KeyLayout<Words>& layout,
                      std::int64_t band, VertexNumbers<Words>& numbers);
-    void order_ghosts(const Buffer<std::int32_t>& owner, const Buffer<std::int32_t>& ghosts);
+    void order_ghosts(const Buffer<std::int32_t>& owner, const Buffer<std::int32_t>& ghosts,
+                      const Execution& execution);
 
     int dims_ = 0;
     std::int64_t points_ = 0;

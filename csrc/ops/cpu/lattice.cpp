@@ -18,7 +18,6 @@ namespace wsss_fast {
 namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
-constexpr std::int64_t kPollRows = 1 << 16;  // a long loop asks this often whether to stop
 
 // As far from the origin as the hyperplane's coordinates may reach: beyond it the spacing of T is
 // no longer fine against the distance of two vertices, and for float64 they would leave 32 bits.
@@ -132,7 +131,7 @@ void link_vertices(const Buffer<std::int32_t>& vertices, const VertexKey<Words>*
     if (size > 0) ask(0);
     for (std::int64_t begin = 0; begin < size; begin += kTile) {
         const std::int64_t which = begin / kTile % 2;
-        if (begin % kPollRows == 0) stop_if_cancelled(execution);
+        stop_if_cancelled(execution, begin);
         if (begin + kTile < size) ask(begin + kTile);
         table.look(key[which], hash[which], keys, probe, found);
         for (std::int64_t i = 0; i < kTile; ++i) {
@@ -269,11 +268,11 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
 
     // Which rows are the same vertex.
     VertexTable<Words> table;
-    table.reset(rows_);
+    table.reset(rows_, params.execution);
     Buffer<std::int32_t> owner(rows_);
     constexpr std::int64_t kAhead = 16;
     for (std::int64_t row = 0; row < rows_; ++row) {
-        if (row % kPollRows == 0) stop_if_cancelled(params.execution);
+        stop_if_cancelled(params.execution, row);
         if (row + kAhead < rows_) table.prefetch(keys[row + kAhead].hash());
         owner[row] = table.find_or_insert(keys[row], keys[row].hash(), keys.data(),
                                           static_cast<std::int32_t>(row));
@@ -283,6 +282,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     std::int64_t vertex_count = 0;
     std::int64_t ghost_count = 0;
     for (std::int64_t row = 0; row < rows_; ++row) {
+        stop_if_cancelled(params.execution, row);
         vertices[vertex_count] = static_cast<std::int32_t>(row);
         ghosts[ghost_count] = static_cast<std::int32_t>(row);
         const bool is_vertex = owner[row] == row;
@@ -291,7 +291,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
     }
     vertices.resize(vertex_count);
     ghosts.resize(ghost_count);
-    order_ghosts(owner, ghosts);
+    order_ghosts(owner, ghosts, params.execution);
     ghosts.release();
     owner.release();
 
@@ -305,7 +305,7 @@ void Lattice<T>::build_with_keys(const LatticeBuildParams<T>& params, const std:
                          links.clear();
                          link_vertices(vertices, keys.data(), table, step, probe, params.execution,
                                        links);
-                         links.cut(chain_[axis], piece_[axis]);
+                         links.cut(params.execution, chain_[axis], piece_[axis]);
                      }
                  });
 }
@@ -362,15 +362,19 @@ void Lattice<T>::scale_weights(std::int64_t tile, const T* factors) {
 
 // Ghosts in the order of their vertices.
 template <typename T>
-void Lattice<T>::order_ghosts(const Buffer<std::int32_t>& owner,
-                              const Buffer<std::int32_t>& ghosts) {
+void Lattice<T>::order_ghosts(const Buffer<std::int32_t>& owner, const Buffer<std::int32_t>& ghosts,
+                              const Execution& execution) {
     Buffer<std::int32_t> next(rows_ + 1);
     std::fill(next.data(), next.data() + rows_ + 1, 0);
-    for (std::int64_t i = 0; i < ghosts.size(); ++i) ++next[owner[ghosts[i]] + 1];
+    for (std::int64_t i = 0; i < ghosts.size(); ++i) {
+        stop_if_cancelled(execution, i);
+        ++next[owner[ghosts[i]] + 1];
+    }
     for (std::int64_t row = 0; row < rows_; ++row) next[row + 1] += next[row];
     ghost_.resize(ghosts.size());
     owner_.resize(ghosts.size());
     for (std::int64_t i = 0; i < ghosts.size(); ++i) {
+        stop_if_cancelled(execution, i);
         const std::int32_t at = next[owner[ghosts[i]]]++;
         ghost_[at] = ghosts[i];
         owner_[at] = owner[ghosts[i]];

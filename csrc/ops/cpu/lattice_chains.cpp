@@ -55,12 +55,14 @@ void AxisChains::link(std::int64_t first, const std::int32_t* after, std::int64_
     }
 }
 
-void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces) {
+void AxisChains::cut(const Execution& execution, Buffer<std::int32_t>& chain,
+                     std::vector<LatticePiece>& pieces) {
     const auto nothing = static_cast<std::int32_t>(rows_);
     constexpr std::int32_t kLong = kFixed + 1;
 
     std::int64_t heads = 0;
     for (std::int64_t i = 0; i < vertices_.size(); ++i) {
+        stop_if_cancelled(execution, i);
         const std::int32_t row = vertices_[i];
         head_[heads] = row;
         heads += (after_[row] != nothing) & (is_after_[row] == 0) ? 1 : 0;
@@ -71,6 +73,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
     std::int64_t long_rows = 0;
     walks_.resize((heads + kBlock - 1) / kBlock);
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
+        stop_if_cancelled(execution, begin);
         const std::int64_t count = std::min(kBlock, heads - begin);
         Walks& walks = walks_[begin / kBlock];
         walks.walk(head_.data() + begin, count, after_.data(), nothing);
@@ -100,6 +103,7 @@ void AxisChains::cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pie
 
     std::int64_t in_piece = kPieceEntries;  // a long chain opens a piece
     for (std::int64_t begin = 0; begin < heads; begin += kBlock) {
+        stop_if_cancelled(execution, begin);
         const std::int64_t count = std::min(kBlock, heads - begin);
         const Walks& walks = walks_[begin / kBlock];
         for (std::int64_t i = 0; i < count; ++i) {

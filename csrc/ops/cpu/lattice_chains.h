@@ -33,7 +33,8 @@ class AxisChains {
     void link(std::int64_t first, const std::int32_t* after, std::int64_t count);
 
     // The chains as a lattice holds them.
-    void cut(Buffer<std::int32_t>& chain, std::vector<LatticePiece>& pieces);
+    void cut(const Execution& execution, Buffer<std::int32_t>& chain,
+             std::vector<LatticePiece>& pieces);
 
   private:
     std::int64_t rows_;

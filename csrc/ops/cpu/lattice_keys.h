@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "common/buffer.h"
+#include "common/parallel.h"
 #include "ops/cpu/lattice_isa.h"
 
 namespace wsss_fast {
@@ -101,11 +102,15 @@ class VertexTable {
     using Key = VertexKey<Words>;
 
     // Empty, with room for `most` keys, or more, and slots four times as many.
-    void reset(std::int64_t most) {
+    void reset(std::int64_t most, const Execution& execution) {
         int bits = 8;
         while ((std::int64_t{1} << bits) < 4 * most) ++bits;
         slots_.resize(std::int64_t{1} << bits);
-        std::memset(slots_.data(), 0, sizeof(std::uint32_t) << bits);
+        // A piece at a time: for a large table the system has to find a gigabyte here.
+        parallel_for(execution, std::int64_t{1} << bits, std::int64_t{1} << 20,
+                     [&](std::int64_t begin, std::int64_t end) {
+                         std::fill(slots_.data() + begin, slots_.data() + end, std::uint32_t{0});
+                     });
         mask_ = (std::uint64_t{1} << bits) - 1;
         shift_ = 64 - bits;
         tag_mask_ = ~(static_cast<std::uint32_t>(mask_ >> 1));  // the rest holds a number plus one
@@ -182,7 +187,7 @@ class VertexNumbers {
 
     void clear() {
         size_ = 0;
-        table_.reset(expected_);
+        table_.reset(expected_, kAlone);
         keys_.resize(table_.room());
         keys_[0] = {};  // is looked at before it is there
     }
@@ -225,7 +230,7 @@ class VertexNumbers {
 
     void grow() {
         Buffer<Key> old = std::move(keys_);
-        table_.reset(size_);
+        table_.reset(size_, kAlone);
         keys_ = Buffer<Key>(table_.room());
         std::memcpy(keys_.data(), old.data(), static_cast<std::size_t>(size_) * sizeof(Key));
         for (std::int64_t i = 0; i < size_; ++i) {
@@ -233,6 +238,8 @@ class VertexNumbers {
                                   static_cast<std::int32_t>(i));
         }
     }
+
+    static constexpr Execution kAlone{};  // a band has one thread
 
     std::int64_t expected_;
     VertexTable<Words> table_;
