@@ -1,16 +1,16 @@
 #include "ops/crf.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <string>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 #include "common/refuse.h"
+#include "ops/cpu/crf_features.h"
 #include "ops/cpu/crf_isa.h"
+#include "ops/cpu/crf_scratch.h"
 #include "ops/cpu/lattice_values.h"
 #include "ops/lattice.h"
 
@@ -19,156 +19,14 @@ namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
 constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kTile;
-constexpr std::int64_t kStrip = 64;           // columns that are gone through together
 constexpr std::int64_t kChannelsAtOnce = 32;  // unaries of one image go through together up to that
-
-// An image's pixels as points.
-PointOrder pixel_order(std::int64_t height, std::int64_t width) {
-    return PointOrder(height, width, kStrip);
-}
-
-template <typename T>
-class PositionFeatures : public FeatureSource<T> {
-  public:
-    PositionFeatures(std::int64_t height, std::int64_t width, const T* sxy)
-        : height_(height), width_(width), sx_(sxy[0]), sy_(sxy[1]) {}
-
-    std::int64_t points() const override { return height_ * width_; }
-    int dims() const override { return 2; }
-    void range(int i, T& low, T& high) const override {
-        low = 0;
-        high = i == 0 ? static_cast<T>(width_ - 1) / sx_ : static_cast<T>(height_ - 1) / sy_;
-    }
-    void read(std::int64_t begin, std::int64_t count, T* out) const override {
-        runs(begin, count, [&](std::int64_t to, std::int64_t at, std::int64_t n) {
-            const T y = static_cast<T>(at / width_) / sy_;
-            const auto x = static_cast<std::int32_t>(at % width_);
-            for (std::int32_t p = 0; p < n; ++p) {
-                out[to + p] = static_cast<T>(x + p) / sx_;
-                out[kTile + to + p] = y;
-            }
-        });
-    }
-
-  protected:
-    // run(place in the tile, first pixel, how many)
-    template <typename Run>
-    void runs(std::int64_t begin, std::int64_t count, Run&& run) const {
-        pixel_order(height_, width_)
-            .runs(begin, begin + count, [&](std::int64_t first, std::int64_t at, std::int64_t n) {
-                run(first - begin, at, n);
-            });
-    }
-
-  private:
-    std::int64_t height_;
-    std::int64_t width_;
-    T sx_;
-    T sy_;
-};
-
-// Pixel: std::uint8_t, or T holding 0 to 255.
-template <typename T, typename Pixel>
-class ColourFeatures final : public PositionFeatures<T> {
-    using Base = PositionFeatures<T>;
-
-  public:
-    ColourFeatures(const Pixel* image, std::int64_t height, std::int64_t width, const T* sxy,
-                   const T* srgb)
-        : Base(height, width, sxy), image_(image), srgb_(srgb) {}
-
-    int dims() const override { return 5; }
-    void range(int i, T& low, T& high) const override {
-        if (i < 2) return Base::range(i, low, high);
-        low = 0;
-        high = T(255) / srgb_[i - 2];
-    }
-    void read(std::int64_t begin, std::int64_t count, T* out) const override {
-        Base::read(begin, count, out);
-        Base::runs(begin, count, [&](std::int64_t first, std::int64_t at, std::int64_t n) {
-            for (int i = 0; i < 3; ++i) {
-                const Pixel* from = image_ + i * Base::points() + at;
-                T* to = out + (2 + i) * kTile + first;
-                bool good = true;
-                for (std::int64_t p = 0; p < n; ++p) {
-                    // NaN too becomes 0 here: the lattice must never see what range() did not
-                    // promise.
-                    const bool in_range = from[p] >= Pixel(0) && from[p] <= Pixel(255);
-                    to[p] = in_range ? static_cast<T>(from[p]) / srgb_[i] : T(0);
-                    good &= in_range;
-                }
-                if (!good) bad_.store(true);
-            }
-        });
-    }
-    // Flat index of the first value outside [0, 255] if one was read, or -1.
-    std::int64_t bad() const {
-        if (!bad_.load()) return -1;
-        std::int64_t at = 0;
-        while (image_[at] >= Pixel(0) && image_[at] <= Pixel(255)) ++at;
-        return at;
-    }
-
-  private:
-    const Pixel* image_;
-    const T* srgb_;
-    mutable std::atomic<bool> bad_{false};
-};
-
-// One pairwise term while an image is worked on.
-template <typename T>
-struct Term {
-    Lattice<T> lattice;
-    LatticeValues<T> values;
-    Buffer<T> norm;
-    const T* before = nullptr;  // [points] factors of what is splatted, or null
-    const T* after = nullptr;   // [points] factors of what is sliced, or null
-};
-
-// The large arrays of a call. They are kept for the next one, as most of the time that fresh memory
-// costs is the system's: one call of a process at a time finds them there, others make their own.
-template <typename T>
-struct Scratch {
-    std::vector<Term<T>> terms;
-    Buffer<T> energies;  // [tiles][channels][points of the tile] -unary
-    Buffer<T> total;     // [tiles][kTile] the messages of all classes, summed up
-
-    std::int64_t bytes() const {
-        std::int64_t sum = energies.bytes() + total.bytes();
-        for (const Term<T>& term : terms)
-            sum += term.lattice.bytes() + term.values.bytes() + term.norm.bytes();
-        return sum;
-    }
-};
-
-template <typename T>
-class KeptScratch {
-  public:
-    KeptScratch() : scratch_(kept_.exchange(nullptr)) {
-        if (!scratch_) scratch_ = std::make_unique<Scratch<T>>();
-    }
-    ~KeptScratch() {
-        if (scratch_->bytes() <= kMostBytes) scratch_.reset(kept_.exchange(scratch_.release()));
-    }
-    KeptScratch(const KeptScratch&) = delete;
-    KeptScratch& operator=(const KeptScratch&) = delete;
-
-    Scratch<T>& operator*() { return *scratch_; }
-
-  private:
-    static constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;
-    // Never deleted: a thread may be in a call while the process ends.
-    static inline std::atomic<Scratch<T>*> kept_{nullptr};
-
-    std::unique_ptr<Scratch<T>> scratch_;
-};
 
 template <typename T>
 class MeanField {
     using Slice = typename LatticeValues<T>::Slice;
 
   public:
-    MeanField(const CrfParams<T>& params, Scratch<T>& scratch)
+    MeanField(const CrfParams<T>& params, CrfScratch<T>& scratch)
         : params_(params),
           loops_(crf_loops<T>()),
           order_(pixel_order(params.height, params.width)),
@@ -194,7 +52,7 @@ class MeanField {
             for (int k = 0; k < params_.kernel_count; ++k) {
                 // Positions are the same in every image.
                 if (image_ > 0 && params_.kernels[k].kind == CrfFeatures::kPosition) continue;
-                Term<T>& term = terms_[static_cast<std::size_t>(k)];
+                CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
                 build_lattice(params_.kernels[k], term);
                 normalise(params_.kernels[k].normalization, term);
             }
@@ -225,7 +83,7 @@ class MeanField {
         blocks_ = fewer;
     }
 
-    void build_lattice(const CrfKernel<T>& kernel, Term<T>& term) const {
+    void build_lattice(const CrfKernel<T>& kernel, CrfTerm<T>& term) const {
         LatticeBuildParams<T> build;
         build.execution = params_.execution;
         if (kernel.kind == CrfFeatures::kPosition) {
@@ -248,7 +106,7 @@ class MeanField {
     }
 
     template <typename Pixel>
-    void build_colour(const Pixel* images, const CrfKernel<T>& kernel, Term<T>& term,
+    void build_colour(const Pixel* images, const CrfKernel<T>& kernel, CrfTerm<T>& term,
                       LatticeBuildParams<T>& build) const {
         const Pixel* image = images + image_ * 3 * points_;
         const ColourFeatures<T, Pixel> features(image, params_.height, params_.width, kernel.sxy,
@@ -264,7 +122,7 @@ class MeanField {
     }
 
     // The factors of the normalisation, from filtering ones.
-    void normalise(CrfNormalization normalization, Term<T>& term) const {
+    void normalise(CrfNormalization normalization, CrfTerm<T>& term) const {
         term.before = term.after = nullptr;
         if (normalization == CrfNormalization::kNone) return;
         LatticeValues<T>& values = term.values;
@@ -292,7 +150,7 @@ class MeanField {
     }
 
     // Leaves the filter of ones to be sliced.
-    void filter_ones(Term<T>& term) const {
+    void filter_ones(CrfTerm<T>& term) const {
         term.values.prepare(term.lattice.view(), channel_blocks(1));
         T ones[kTile];
         std::fill(ones, ones + kTile, T(1));
@@ -309,7 +167,7 @@ class MeanField {
         total_.resize((points_ + kTile - 1) / kTile * kTile);
         std::fill(total_.data(), total_.data() + total_.size(), T(0));
         for (int k = 0; k < params_.kernel_count; ++k) {
-            Term<T>& term = terms_[static_cast<std::size_t>(k)];
+            CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
             filter_ones(term);
             const T factor = params_.kernels[k].compat[0] * term.values.gain();
             each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -329,10 +187,10 @@ class MeanField {
             return;
         }
         if (sent_ < classes_ && !has_total_) sum_messages();
-        for (Term<T>& term : terms_) term.values.prepare(term.lattice.view(), blocks_);
+        for (CrfTerm<T>& term : terms_) term.values.prepare(term.lattice.view(), blocks_);
         pass(Pass::kFirst);
         for (int i = 1; i <= params_.iterations; ++i) {
-            for (Term<T>& term : terms_) {
+            for (CrfTerm<T>& term : terms_) {
                 term.values.blur(BlurOrder::kForward, params_.execution);
             }
             pass(i < params_.iterations ? Pass::kMiddle : Pass::kLast);
@@ -371,7 +229,7 @@ class MeanField {
                 }
             }
             if (has_result) return;
-            for (Term<T>& term : terms_) {
+            for (CrfTerm<T>& term : terms_) {
                 for (std::int64_t tile = begin; tile < end; ++tile) {
                     term.values.splat(tile, q.data() + (tile - begin) * work.rows_size(),
                                       term.before);
@@ -528,7 +386,7 @@ class MeanField {
     }
 
     void slice(int k, std::int64_t tile, T factor, Slice how, Workspace& work) const {
-        const Term<T>& term = terms_[static_cast<std::size_t>(k)];
+        const CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
         term.values.slice(tile, factor * term.values.gain(), term.after, how, work.rows());
     }
 
@@ -607,7 +465,7 @@ class MeanField {
     PointOrder order_;
     std::int64_t points_;
     int classes_;
-    std::vector<Term<T>>& terms_;
+    std::vector<CrfTerm<T>>& terms_;
     Buffer<T>& energies_;
     Buffer<T>& total_;
     std::int64_t image_ = 0;
@@ -622,7 +480,7 @@ class MeanField {
 
 template <typename T>
 void crf(const CrfParams<T>& params) {
-    KeptScratch<T> scratch;
+    KeptCrfScratch<T> scratch;
     MeanField<T>(params, *scratch).run();
 }
 

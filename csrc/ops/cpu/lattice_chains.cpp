@@ -65,7 +65,8 @@ void AxisChains::cut(const Execution& execution, Buffer<std::int32_t>& chain,
         stop_if_cancelled(execution, i);
         const std::int32_t row = vertices_[i];
         head_[heads] = row;
-        heads += (after_[row] != nothing) & (is_after_[row] == 0) ? 1 : 0;
+        const int has_after = after_[row] != nothing ? 1 : 0;
+        heads += has_after & (1 - is_after_[row]);
     }
 
     // How many chains of each length, and how many rows the long ones have.
