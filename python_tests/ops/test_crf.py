@@ -6,6 +6,7 @@ import doctest
 import importlib
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -236,6 +237,31 @@ def test_unaries_that_share_an_image() -> None:
                 close(q[:, m], alone)
                 assert torch.equal(labels[:, m].long(), q[:, m].argmax(1))
     assert crf(image, torch.rand(2, 0, 3, 20, 30)).shape == (2, 0, 3, 20, 30)
+
+
+@pytest.mark.parametrize("classes", [3, 5, 6, 17, 21])
+@pytest.mark.parametrize("sets", [1, 2, 3])
+def test_the_last_class_of_potts_models(classes: int, sets: int) -> None:
+    # Its messages may be what those of the others leave of the filter of ones.
+    image, unary = picture(1, 3, 7, 30), torch.rand(1, sets, classes, 7, 30, dtype=torch.float64) * 3
+    for normalization in ("symmetric", "before", "after"):
+        options: dict[str, Any] = {"normalization": normalization, "iterations": 3}
+        close(crf(image, unary, **options), reference(image, unary, **options))
+
+
+def test_calls_leave_nothing_to_each_other() -> None:
+    # Large arrays are kept for the next call, of any size, after any end, from any thread.
+    problems = [(picture(3, *size), torch.rand(c, *size)) for c in (2, 5, 21) for size in ((9, 130), (60, 7))]
+    expected = [crf(image, unary, iterations=2) for image, unary in problems]
+    bad = torch.full((3, 4, 5), torch.nan)
+    for k, (image, unary) in enumerate(problems):
+        with pytest.raises(ValueError, match="image"):
+            crf(bad, UNARY[0, :, :4, :5])
+        assert torch.equal(crf(image, unary, iterations=2), expected[k])
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            results = list(threads.map(lambda p: crf(*p, iterations=2), problems))
+            assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
 def test_single_image_equals_a_batch_of_one() -> None:
