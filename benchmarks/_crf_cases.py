@@ -103,12 +103,13 @@ def construction(setting: Setting) -> Iterator[Row]:
     def ways(picture: Picture, seed: int) -> list[Way]:
         p = problem(picture.at(HEIGHT, WIDTH), 2, seed)
         model = _peer.model(HEIGHT, WIDTH, 2)
+        unary = torch.zeros(1, HEIGHT, WIDTH)
 
         def peer() -> None:
             _peer.construct(model, p.peer_image, Bilateral(50, 5, compat=10))
 
         def ours() -> Tensor:
-            return _ours.construct_ours(p.image, sxy=50, srgb=5)
+            return _ours.construct_ours(p.image, unary, sxy=50, srgb=5)
 
         return [Way(peer), Way(ours), Way(ours, threads=2)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 import wsss_fast
@@ -14,14 +13,13 @@ def crf(image: Tensor, unary: Tensor, bilateral: Bilateral) -> Tensor:
     return wsss_fast.crf(image, unary, iterations=10, gaussian=Gaussian(3, 3), bilateral=bilateral)
 
 
-def construct_ours(image: Tensor, sxy: float, srgb: float) -> Tensor:
+def construct_ours(image: Tensor, unary: Tensor, sxy: float, srgb: float) -> Tensor:
     """Both lattices of an image [3,H,W] and their normalisation, and a little more.
 
     The peer's calls compute features from the image, build the lattice and filter ones on it, all in one.
-    Ours happen inside ``crf``: one iteration of a single class adds as little to them as can be, about a
-    tenth, which is counted against us.
+    Ours happen inside ``crf``: one iteration of a single class, for which ``unary`` is [1,H,W], adds as
+    little to them as can be, about a tenth, which is counted against us.
     """
-    unary = torch.zeros(1, *image.shape[1:])
     return wsss_fast.crf(
         image, unary, iterations=1, gaussian=Gaussian(3, 3), bilateral=Bilateral(sxy, srgb, 10)
     )
