@@ -8,6 +8,9 @@
 
 namespace wsss_fast {
 
+// The hot loops have these constants of their own, as they include nothing with functions in it.
+static_assert(kTilePoints == kLatticeTile && kMaxTileDims == kMaxLatticeDims);
+
 // Some of the channels, which lie together in rows: a cache line of float32 at most. A blur goes
 // through them block by block, so that what it jumps about in is small enough for the caches.
 struct ChannelBlock {
