@@ -17,9 +17,9 @@ def construct_ours(image: Tensor, unary: Tensor, sxy: float, srgb: float) -> Ten
     """Both lattices of an image [3,H,W] and their normalisation, and a little more.
 
     The peer's calls compute features from the image, build the lattice and filter ones on it, all in one.
-    Ours happen inside ``crf``: one iteration of a single class, for which ``unary`` is [1,H,W], adds as
-    little to them as can be, about a tenth, which is counted against us.
+    Ours happen inside ``crf``: without an iteration and for a single class, for which ``unary`` is [1,H,W],
+    it does them all and adds as little as can be, the softmax of the unary.
     """
     return wsss_fast.crf(
-        image, unary, iterations=1, gaussian=Gaussian(3, 3), bilateral=Bilateral(sxy, srgb, 10)
+        image, unary, iterations=0, gaussian=Gaussian(3, 3), bilateral=Bilateral(sxy, srgb, 10)
     )

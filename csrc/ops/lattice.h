@@ -32,7 +32,8 @@ class VertexNumbers;
 constexpr int kMaxLatticeDims = 16;
 constexpr int kMaxLatticeCorners = kMaxLatticeDims + 1;
 constexpr std::int64_t kLatticeTile = 64;  // points that are worked on together
-constexpr std::int64_t kLatticeBandPoints = 256 * kLatticeTile;
+constexpr std::int64_t kLatticeBandTiles = 256;
+constexpr std::int64_t kLatticeBandPoints = kLatticeBandTiles * kLatticeTile;
 
 // Where the points lie. Features are in units of the filter's standard deviation.
 template <typename T>

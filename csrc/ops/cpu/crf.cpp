@@ -18,7 +18,6 @@ namespace wsss_fast {
 namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
-constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kTile;
 constexpr std::int64_t kChannelsAtOnce = 32;  // unaries of one image go through together up to that
 
 template <typename T>
@@ -29,6 +28,7 @@ class MeanField {
     MeanField(const CrfParams<T>& params, CrfScratch<T>& scratch)
         : params_(params),
           loops_(crf_loops<T>()),
+          lattice_loops_(lattice_loops<T>()),
           order_(pixel_order(params.height, params.width)),
           points_(order_.points()),
           classes_(static_cast<int>(params.classes)),
@@ -269,7 +269,7 @@ class MeanField {
     void each_band(Body&& body) const {
         const std::int64_t tiles = (points_ + kTile - 1) / kTile;
         parallel_for(params_.execution, bands(), 1, [&](std::int64_t b, std::int64_t) {
-            body(b, b * kTilesPerBand, std::min(tiles, (b + 1) * kTilesPerBand));
+            body(b, b * kLatticeBandTiles, std::min(tiles, (b + 1) * kLatticeBandTiles));
         });
     }
 
@@ -365,8 +365,8 @@ class MeanField {
     // Sets planes to the sliced rows, or adds those.
     void to_planes(Workspace& work, bool add, T* planes) const {
         for (const ChannelBlock& block : blocks_) {
-            loops_.to_planes(work.rows() + block.first * kTile, block.width, add,
-                             planes + block.first * kTile);
+            lattice_loops_.to_planes(work.rows() + block.first * kTile, block.width, add,
+                                     planes + block.first * kTile);
         }
     }
 
@@ -381,7 +381,8 @@ class MeanField {
             }
         }
         for (const ChannelBlock& block : blocks_) {
-            loops_.to_rows(planes + block.first * kTile, block.width, rows + block.first * kTile);
+            lattice_loops_.to_rows(planes + block.first * kTile, block.width,
+                                   rows + block.first * kTile);
         }
     }
 
@@ -462,6 +463,7 @@ class MeanField {
 
     const CrfParams<T>& params_;
     const CrfLoops<T>& loops_;
+    const LatticeLoops<T>& lattice_loops_;
     PointOrder order_;
     std::int64_t points_;
     int classes_;

@@ -12,10 +12,6 @@ namespace wsss_fast {
 
 template <typename T>
 struct CrfLoops {
-    // planes = or += rows, [kTilePoints][width], turned.
-    void (*to_planes)(const T* rows, int width, bool add, T* planes);
-    // The other way.
-    void (*to_rows)(const T* planes, int width, T* rows);
     // Softmax over `classes` planes in place. False if one of the first `count` points has no
     // finite result: one value was NaN or +infinity, or all were -infinity.
     bool (*softmax)(T* planes, int classes, std::int64_t count);

@@ -4,14 +4,13 @@
 #include <vector>
 
 #include "common/refuse.h"
-#include "ops/cpu/crf_isa.h"
+#include "ops/cpu/lattice_isa.h"
 #include "ops/cpu/lattice_values.h"
 #include "ops/lattice.h"
 
 namespace wsss_fast {
 namespace {
 
-constexpr std::int64_t kTilesPerBand = kLatticeBandPoints / kLatticeTile;
 constexpr std::int64_t kChannelsAtOnce = kWidestRow;
 
 }  // namespace
@@ -20,7 +19,7 @@ template <typename T>
 void lattice_filter(const LatticeFilterParams<T>& params) {
     const LatticeView<T>& lattice = params.lattice;
     const std::int64_t points = lattice.points;
-    const CrfLoops<T>& loops = crf_loops<T>();
+    const LatticeLoops<T>& loops = lattice_loops<T>();
     LatticeValues<T> work;
     std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice.bands()));
     for (std::int64_t first = 0; first < params.channels; first += kChannelsAtOnce) {
@@ -36,8 +35,8 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
             // Padding is zero and stays so.
             std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
             std::vector<T> rows(planes.size());
-            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
-            for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
+            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kLatticeBandTiles);
+            for (std::int64_t tile = b * kLatticeBandTiles; tile < last; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 for (std::int64_t c = 0; c < channels; ++c) {
@@ -70,8 +69,8 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
         parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
             std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
             std::vector<T> rows(planes.size(), T(0));
-            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kTilesPerBand);
-            for (std::int64_t tile = b * kTilesPerBand; tile < last; ++tile) {
+            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kLatticeBandTiles);
+            for (std::int64_t tile = b * kLatticeBandTiles; tile < last; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 work.slice(tile, work.gain(), nullptr, LatticeValues<T>::Slice::kSet, rows.data());

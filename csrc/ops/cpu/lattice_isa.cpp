@@ -1,6 +1,7 @@
 #include "ops/cpu/lattice_isa.h"
 
 #include "common/simd.h"
+#include "ops/cpu/lattice_turn.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
@@ -337,7 +338,7 @@ LatticeRowLoops<T> row_loops(int width) {
 
 template <typename T>
 LatticeLoops<T> make_lattice_loops() {
-    return {&simplices<T>, &keys<T>, &probe, &row_loops<T>};
+    return {&simplices<T>, &keys<T>, &probe, &to_planes<T>, &to_rows<T>, &row_loops<T>};
 }
 
 template LatticeLoops<float> make_lattice_loops();

@@ -82,6 +82,10 @@ struct LatticeLoops {
     // or kUndecided.
     void (*probe)(const ProbedTable& table, const std::uint64_t* key, const std::uint64_t* hash,
                   std::int32_t* found);
+    // The values of a tile: planes, [width][kTilePoints], = or += rows, [kTilePoints][width].
+    void (*to_planes)(const T* rows, int width, bool add, T* planes);
+    // The other way.
+    void (*to_rows)(const T* planes, int width, T* rows);
     LatticeRowLoops<T> (*rows)(int width);
 };
 
