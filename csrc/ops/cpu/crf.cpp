@@ -49,12 +49,15 @@ class MeanField {
         const std::int64_t together =
             std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
+            // The small lattices of positions last: what the others need while they are built is
+            // then not on top of these.
+            for (int k = 0; k < params_.kernel_count; ++k) {
+                if (params_.kernels[k].kind != CrfFeatures::kPosition) prepare_term(k);
+            }
             for (int k = 0; k < params_.kernel_count; ++k) {
                 // Positions are the same in every image.
-                if (image_ > 0 && params_.kernels[k].kind == CrfFeatures::kPosition) continue;
-                CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
-                build_lattice(params_.kernels[k], term);
-                normalise(params_.kernels[k].normalization, term);
+                if (params_.kernels[k].kind == CrfFeatures::kPosition && image_ == 0)
+                    prepare_term(k);
             }
             has_total_ = false;
             for (set_ = 0; set_ < params_.sets; set_ += together) {
@@ -81,6 +84,12 @@ class MeanField {
         if (padded_channels(fewer) == padded_channels(blocks_)) return;
         sent_ = classes_ - 1;
         blocks_ = fewer;
+    }
+
+    void prepare_term(int k) {
+        CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
+        build_lattice(params_.kernels[k], term);
+        normalise(params_.kernels[k].normalization, term);
     }
 
     void build_lattice(const CrfKernel<T>& kernel, CrfTerm<T>& term) const {
