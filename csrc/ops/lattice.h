@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -34,6 +35,29 @@ constexpr int kMaxLatticeCorners = kMaxLatticeDims + 1;
 constexpr std::int64_t kLatticeTile = 64;  // points that are worked on together
 constexpr std::int64_t kLatticeBandTiles = 256;
 constexpr std::int64_t kLatticeBandPoints = kLatticeBandTiles * kLatticeTile;
+
+constexpr std::int64_t lattice_tiles(std::int64_t points) {
+    return (points + kLatticeTile - 1) / kLatticeTile;
+}
+
+constexpr std::int64_t lattice_bands(std::int64_t points) {
+    return (points + kLatticeBandPoints - 1) / kLatticeBandPoints;
+}
+
+struct LatticeBand {
+    std::int64_t index;
+    std::int64_t begin;  // its first tile
+    std::int64_t end;    // the tile after its last
+};
+
+// Runs body(band) for every band of the points, bands at once.
+template <typename Body>
+void for_each_band(const Execution& execution, std::int64_t points, Body&& body) {
+    parallel_for(execution, lattice_bands(points), 1, [&](std::int64_t b, std::int64_t) {
+        const std::int64_t end = std::min(lattice_tiles(points), (b + 1) * kLatticeBandTiles);
+        body(LatticeBand{b, b * kLatticeBandTiles, end});
+    });
+}
 
 // Where the points lie. Features are in units of the filter's standard deviation.
 template <typename T>
@@ -149,8 +173,8 @@ struct LatticeView {
 
     int corners() const { return dims + 1; }
     std::int64_t vertices() const { return rows - ghosts; }
-    std::int64_t tiles() const { return (points + kLatticeTile - 1) / kLatticeTile; }
-    std::int64_t bands() const { return (points + kLatticeBandPoints - 1) / kLatticeBandPoints; }
+    std::int64_t tiles() const { return lattice_tiles(points); }
+    std::int64_t bands() const { return lattice_bands(points); }
 };
 
 template <typename T>

@@ -264,6 +264,14 @@ def test_calls_leave_nothing_to_each_other() -> None:
             assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
+def test_a_bad_image_is_an_error_without_an_iteration_too() -> None:
+    image = picture(3, 9, 11).float()
+    image[1, 2, 3] = 256
+    message = r"image: expected values in \[0,255\], got 256 .* channel 1, y 2, x 3"
+    with pytest.raises(ValueError, match=message):
+        crf(image, torch.rand(2, 9, 11), iterations=0)
+
+
 def test_single_image_equals_a_batch_of_one() -> None:
     image, unary = picture(3, 13, 17), torch.rand(4, 13, 17)
     batch = crf(image[None], unary[None])

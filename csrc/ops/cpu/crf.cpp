@@ -49,8 +49,9 @@ class MeanField {
         const std::int64_t together =
             std::min(params_.sets, std::max<std::int64_t>(1, kChannelsAtOnce / classes_));
         for (image_ = 0; image_ < params_.images; ++image_) {
-            // The small lattices of positions last: what the others need while they are built is
-            // then not on top of these.
+            // Without an iteration too: a bad image is an error then as well. The small lattices of
+            // positions last: what the others need while they are built is then not on top of
+            // these.
             for (int k = 0; k < params_.kernel_count; ++k) {
                 if (params_.kernels[k].kind != CrfFeatures::kPosition) prepare_term(k);
             }
@@ -138,8 +139,8 @@ class MeanField {
         filter_ones(term);
         const bool symmetric = normalization == CrfNormalization::kSymmetric;
         if (!symmetric) term.norm.resize(points_);
-        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-            for (std::int64_t tile = begin; tile < end; ++tile) {
+        for_each_band(params_.execution, points_, [&](const LatticeBand& band) {
+            for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
                 T norm[kTile];
                 values.slice(tile, values.gain(), nullptr, Slice::kSet, norm);
                 for (std::int64_t p = 0; p < tile_points(tile); ++p) {
@@ -163,8 +164,8 @@ class MeanField {
         term.values.prepare(term.lattice.view(), channel_blocks(1));
         T ones[kTile];
         std::fill(ones, ones + kTile, T(1));
-        each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-            for (std::int64_t tile = begin; tile < end; ++tile)
+        for_each_band(params_.execution, points_, [&](const LatticeBand& band) {
+            for (std::int64_t tile = band.begin; tile < band.end; ++tile)
                 term.values.splat(tile, ones, term.before);
         });
         term.values.blur(BlurOrder::kForward, params_.execution);
@@ -173,14 +174,14 @@ class MeanField {
     // What the messages of all classes sum to at each point.
     void sum_messages() {
         has_total_ = true;
-        total_.resize((points_ + kTile - 1) / kTile * kTile);
+        total_.resize(lattice_tiles(points_) * kTile);
         std::fill(total_.data(), total_.data() + total_.size(), T(0));
         for (int k = 0; k < params_.kernel_count; ++k) {
             CrfTerm<T>& term = terms_[static_cast<std::size_t>(k)];
             filter_ones(term);
             const T factor = params_.kernels[k].compat[0] * term.values.gain();
-            each_band([&](std::int64_t, std::int64_t begin, std::int64_t end) {
-                for (std::int64_t tile = begin; tile < end; ++tile) {
+            for_each_band(params_.execution, points_, [&](const LatticeBand& band) {
+                for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
                     term.values.slice(tile, factor, term.after, Slice::kAdd,
                                       total_.data() + tile * kTile);
                 }
@@ -218,29 +219,29 @@ class MeanField {
     void pass(Pass which) {
         const bool has_messages = which == Pass::kMiddle || which == Pass::kLast;
         const bool has_result = which == Pass::kLast || which == Pass::kOnly;
-        std::vector<std::int64_t> bad(static_cast<std::size_t>(bands()), -1);
-        each_band([&](std::int64_t b, std::int64_t begin, std::int64_t end) {
+        std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice_bands(points_)), -1);
+        for_each_band(params_.execution, points_, [&](const LatticeBand& band) {
             Workspace work(sets_ * classes_, padded_channels(blocks_));
-            Buffer<T> q(has_result ? 0 : (end - begin) * work.rows_size());
-            for (std::int64_t tile = begin; tile < end; ++tile) {
+            Buffer<T> q(has_result ? 0 : (band.end - band.begin) * work.rows_size());
+            for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
                 recall_energies(tile, work);
                 if (has_messages) add_messages(tile, work);
                 for (int s = 0; s < sets_; ++s) {
                     if (loops_.softmax(work.planes(s * classes_), classes_, tile_points(tile)))
                         continue;
-                    std::int64_t& first_bad = bad[static_cast<std::size_t>(b)];
+                    std::int64_t& first_bad = bad[static_cast<std::size_t>(band.index)];
                     if (first_bad < 0) first_bad = tile;
                 }
                 if (has_result) {
                     store(tile, work);
                 } else {
-                    to_rows(work, q.data() + (tile - begin) * work.rows_size());
+                    to_rows(work, q.data() + (tile - band.begin) * work.rows_size());
                 }
             }
             if (has_result) return;
             for (CrfTerm<T>& term : terms_) {
-                for (std::int64_t tile = begin; tile < end; ++tile) {
-                    term.values.splat(tile, q.data() + (tile - begin) * work.rows_size(),
+                for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
+                    term.values.splat(tile, q.data() + (tile - band.begin) * work.rows_size(),
                                       term.before);
                 }
             }
@@ -270,17 +271,6 @@ class MeanField {
         std::int64_t rows_size_;
         std::vector<T> memory_;
     };
-
-    std::int64_t bands() const { return (points_ + kLatticeBandPoints - 1) / kLatticeBandPoints; }
-
-    // Runs body(band, first tile, tile after the last) for every band, bands at once.
-    template <typename Body>
-    void each_band(Body&& body) const {
-        const std::int64_t tiles = (points_ + kTile - 1) / kTile;
-        parallel_for(params_.execution, bands(), 1, [&](std::int64_t b, std::int64_t) {
-            body(b, b * kLatticeBandTiles, std::min(tiles, (b + 1) * kLatticeBandTiles));
-        });
-    }
 
     // run(place in the tile, first pixel, how many)
     template <typename Run>

@@ -31,12 +31,11 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
         T* out = params.out + first * points;
 
         std::fill(bad.begin(), bad.end(), -1);
-        parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
+        for_each_band(params.execution, points, [&](const LatticeBand& band) {
             // Padding is zero and stays so.
             std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
             std::vector<T> rows(planes.size());
-            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kLatticeBandTiles);
-            for (std::int64_t tile = b * kLatticeBandTiles; tile < last; ++tile) {
+            for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 for (std::int64_t c = 0; c < channels; ++c) {
@@ -47,9 +46,8 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
                         to[p] = from[p];
                         finite &= std::abs(from[p]) <= std::numeric_limits<T>::max();
                     }
-                    if (!finite && bad[static_cast<std::size_t>(b)] < 0) {
-                        bad[static_cast<std::size_t>(b)] = c * points + begin;
-                    }
+                    std::int64_t& first_bad = bad[static_cast<std::size_t>(band.index)];
+                    if (!finite && first_bad < 0) first_bad = c * points + begin;
                 }
                 loops.to_rows(planes.data(), width, rows.data());
                 work.splat(tile, rows.data(), nullptr);
@@ -66,11 +64,10 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
 
         work.blur(params.order, params.execution);
 
-        parallel_for(params.execution, lattice.bands(), 1, [&](std::int64_t b, std::int64_t) {
+        for_each_band(params.execution, points, [&](const LatticeBand& band) {
             std::vector<T> planes(static_cast<std::size_t>(kLatticeTile * width), T(0));
             std::vector<T> rows(planes.size(), T(0));
-            const std::int64_t last = std::min(lattice.tiles(), (b + 1) * kLatticeBandTiles);
-            for (std::int64_t tile = b * kLatticeBandTiles; tile < last; ++tile) {
+            for (std::int64_t tile = band.begin; tile < band.end; ++tile) {
                 const std::int64_t begin = tile * kLatticeTile;
                 const std::int64_t count = std::min(kLatticeTile, points - begin);
                 work.slice(tile, work.gain(), nullptr, LatticeValues<T>::Slice::kSet, rows.data());
