@@ -10,15 +10,23 @@ import pytest
 
 import wsss_fast
 
-# Every row width from 1 to 16 channels and beyond, fewer points than a tile and more than a band, several
-# unaries, costs of all kinds, and the filter by itself in float64.
-SCRIPT = """
+# Each prints a digest of results; an op that has loops for instruction sets has one.
+PREAMBLE = """
 import hashlib, torch, wsss_fast
-from wsss_fast import Bilateral, Features, Gaussian
 torch.manual_seed(0)
 digest = hashlib.sha256()
 def add(tensor):
     digest.update(tensor.numpy().tobytes())
+"""
+REPORT = """
+print(wsss_fast.build_info()["isa"], digest.hexdigest())
+"""
+SCRIPTS = {}
+
+# Every row width from 1 to 16 channels and beyond, fewer points than a tile and more than a band, several
+# unaries, costs of all kinds, and the filter by itself in float64.
+SCRIPTS["crf"] = """
+from wsss_fast import Bilateral, Features, Gaussian
 image = (torch.rand(3, 12, 14) * 255).repeat_interleave(12, 1).repeat_interleave(12, 2)
 image = (image + torch.randn_like(image) * 4).clamp(0, 255).to(torch.uint8)
 for classes in (1, 2, 3, 4, 7, 12, 21, 40):
@@ -33,30 +41,31 @@ for compat in (2.0, [-1.0, -2.0, -3.0], [[0.0, 1, 2], [1, 0, 1], [2, 1, 0]]):
 for dims in (1, 5, 16):
     lattice = wsss_fast.PermutohedralLattice(torch.randn(dims, 300, dtype=torch.float64))
     add(lattice.filter(torch.randn(19, 300, dtype=torch.float64)))
-print(wsss_fast.build_info()["isa"], digest.hexdigest())
 """
 
 
-def run(isa: str | None) -> subprocess.CompletedProcess[str]:
+def run(op: str, isa: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "WSSS_FAST_ISA"}
     if isa is not None:
         environment["WSSS_FAST_ISA"] = isa
-    return subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment)
+    script = PREAMBLE + SCRIPTS[op] + REPORT
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
 
 
-def test_all_sets_give_the_same_bits() -> None:
-    best, expected = run(None).stdout.split()
+@pytest.mark.parametrize("op", SCRIPTS)
+def test_all_sets_give_the_same_bits(op: str) -> None:
+    best, expected = run(op, None).stdout.split()
     names = ["baseline", "avx2", "avx512"]
     if "WSSS_FAST_ISA" not in os.environ:
         assert best == wsss_fast.build_info()["isa"]
     for name in names[: names.index(best) + 1]:
-        chosen, found = run(name).stdout.split()
+        chosen, found = run(op, name).stdout.split()
         assert chosen == name
         assert found == expected
 
 
 @pytest.mark.parametrize("name", ["sse9", "AVX2", ""])
 def test_an_unknown_set_is_refused(name: str) -> None:
-    result = run(name)
+    result = run("crf", name)
     assert result.returncode != 0
     assert "ValueError: WSSS_FAST_ISA: expected baseline, avx2 or avx512, got" in result.stderr
