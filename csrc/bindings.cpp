@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/chebyshev.h"
 #include "common/isa.h"
 #include "common/parallel.h"
 #include "common/paths.h"
@@ -282,9 +283,10 @@ void bind_path_affinity(py::module_& m) {
     bind_path_affinity_of<double>(m, "float64");
 }
 
-// A batch as Python hands it over: the addresses of cam, boundary and out, and images, maps, height
-// and width.
+// A batch as Python hands it over: the addresses of its arrays in the order of the struct, and
+// images, maps, height and width.
 using WalkBatchTuple = std::pair<std::array<Address, 3>, std::array<std::int64_t, 4>>;
+using WalkGradientBatchTuple = std::pair<std::array<Address, 5>, std::array<std::int64_t, 4>>;
 
 template <typename T>
 std::vector<WalkBatch<T>> walk_batches(const std::vector<WalkBatchTuple>& tuples) {
@@ -296,37 +298,63 @@ std::vector<WalkBatch<T>> walk_batches(const std::vector<WalkBatchTuple>& tuples
     return batches;
 }
 
+template <typename T>
+std::vector<WalkGradientBatch<T>> walk_batches(const std::vector<WalkGradientBatchTuple>& tuples) {
+    std::vector<WalkGradientBatch<T>> batches;
+    for (const auto& [at, size] : tuples) {
+        batches.push_back({pointer<const T>(at[0]), pointer<const T>(at[1]),
+                           pointer<const T>(at[2]), pointer<T>(at[3]), pointer<T>(at[4]), size[0],
+                           size[1], size[2], size[3]});
+    }
+    return batches;
+}
+
 WalkMethod walk_method(const std::string& name) {
     if (name == "chebyshev") return WalkMethod::kChebyshev;
     if (name == "power") return WalkMethod::kPower;
     refuse("method: expected chebyshev or power, got ", name);
 }
 
-template <typename T>
-void bind_random_walk_of(py::module_& m, const std::string& dtype) {
-    m.def(("random_walk_workspace_bytes_" + dtype).c_str(),
-          [](const std::vector<WalkBatchTuple>& tuples, int radius, int threads) {
+// `name` (forward or backward) and its workspace, which differ in their batches alone.
+template <typename T, typename Params, typename Tuple>
+void bind_walk(py::module_& m, const std::string& name, const std::string& dtype,
+               std::int64_t (*workspace_bytes)(const Params&), void (*run)(const Params&)) {
+    m.def((name + "_workspace_bytes_" + dtype).c_str(),
+          [workspace_bytes](const std::vector<Tuple>& tuples, int radius, int threads) {
               const auto batches = walk_batches<T>(tuples);
-              RandomWalkParams<T> params{};
+              Params params{};
               params.batches = batches.data();
               params.batch_count = static_cast<std::int64_t>(batches.size());
-              params.radius = radius;
+              params.options.radius = radius;
               params.execution.threads = threads;
-              return random_walk_workspace_bytes(params);
+              return workspace_bytes(params);
           },
           py::arg("batches"), py::arg("radius"), py::arg("threads"));
-    m.def(("random_walk_" + dtype).c_str(),
-          [](const std::vector<WalkBatchTuple>& tuples, int radius, double beta, std::int64_t steps,
-             const std::string& method, double tol, Address workspace, int threads) {
+    m.def((name + "_" + dtype).c_str(),
+          [run](const std::vector<Tuple>& tuples, int radius, double beta, std::int64_t steps,
+                const std::string& method, double tol, Address workspace, int threads) {
               const auto batches = walk_batches<T>(tuples);
-              const WalkMethod how = walk_method(method);
+              Params params{};
+              params.batches = batches.data();
+              params.batch_count = static_cast<std::int64_t>(batches.size());
+              params.options = {radius, beta, steps, walk_method(method), tol};
+              params.workspace = pointer<void>(workspace);
               call(threads, [&](const Execution& execution) {
-                  random_walk<T>({batches.data(), static_cast<std::int64_t>(batches.size()), radius,
-                                  beta, steps, how, tol, pointer<void>(workspace), execution});
+                  params.execution = execution;
+                  run(params);
               });
           },
           py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
           py::arg("method"), py::arg("tol"), py::arg("workspace"), py::arg("threads"));
+}
+
+template <typename T>
+void bind_random_walk_of(py::module_& m, const std::string& dtype) {
+    bind_walk<T, RandomWalkParams<T>, WalkBatchTuple>(m, "random_walk", dtype,
+                                                      &random_walk_workspace_bytes, &random_walk);
+    bind_walk<T, RandomWalkBackwardParams<T>, WalkGradientBatchTuple>(
+        m, "random_walk_backward", dtype, &random_walk_backward_workspace_bytes,
+        &random_walk_backward);
 }
 
 void bind_random_walk(py::module_& m) {

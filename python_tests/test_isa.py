@@ -43,6 +43,20 @@ for dims in (1, 5, 16):
     add(lattice.filter(torch.randn(19, 300, dtype=torch.float64)))
 """
 
+# Widths of no whole register, every way to group maps, images side by side, and the gradient.
+SCRIPTS["random_walk"] = """
+for dtype in (torch.float32, torch.float64):
+    for maps, height, width, radius, beta in ((1, 9, 5, 2, 10), (3, 20, 33, 5, 10), (7, 18, 70, 8, 2.5)):
+        cam = torch.rand(2, maps, height, width, dtype=dtype, requires_grad=True)
+        boundary = torch.rand(2, 1, height, width, dtype=dtype, requires_grad=True)
+        out = wsss_fast.random_walk(cam, boundary, radius=radius, beta=beta)
+        grads = torch.autograd.grad(out, (cam, boundary), torch.randn_like(out))
+        with torch.no_grad():
+            power = wsss_fast.random_walk(cam, boundary, radius=radius, steps=9, method="power")
+        for tensor in (out.detach(), *grads, power):
+            add(tensor)
+"""
+
 
 def run(op: str, isa: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "WSSS_FAST_ISA"}

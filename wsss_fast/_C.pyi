@@ -113,6 +113,8 @@ def chebyshev_of_power(n: int, tol: float) -> list[float]: ...
 
 # The addresses of cam, boundary and out; images, maps, height and width.
 _WalkBatch = tuple[tuple[int, int, int], tuple[int, int, int, int]]
+# The addresses of grad_out, cam, boundary, grad_cam and grad_boundary, 0 for what is not there; the same.
+_WalkGradientBatch = tuple[tuple[int, int, int, int, int], tuple[int, int, int, int]]
 
 def random_walk_workspace_bytes_float32(batches: list[_WalkBatch], radius: int, threads: int) -> int: ...
 def random_walk_workspace_bytes_float64(batches: list[_WalkBatch], radius: int, threads: int) -> int: ...
@@ -128,6 +130,32 @@ def random_walk_float32(
 ) -> None: ...
 def random_walk_float64(
     batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    workspace: int,
+    threads: int,
+) -> None: ...
+def random_walk_backward_workspace_bytes_float32(
+    batches: list[_WalkGradientBatch], radius: int, threads: int
+) -> int: ...
+def random_walk_backward_workspace_bytes_float64(
+    batches: list[_WalkGradientBatch], radius: int, threads: int
+) -> int: ...
+def random_walk_backward_float32(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    workspace: int,
+    threads: int,
+) -> None: ...
+def random_walk_backward_float64(
+    batches: list[_WalkGradientBatch],
     radius: int,
     beta: float,
     steps: int,

@@ -247,6 +247,43 @@ def random_walk(
     return outs
 
 
+def random_walk_backward(
+    grad: Tensor,
+    cam: Tensor | None,
+    boundary: Tensor,
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+) -> tuple[Tensor, Tensor]:
+    """The gradients with respect to cam [N,K,h,w] and to boundary [N,1,h,w]; without ``cam`` the latter is
+    empty."""
+    grad, boundary = grad.contiguous(), boundary.contiguous()
+    cam = None if cam is None else cam.contiguous()
+    grad_cam = grad.new_empty(grad.shape)
+    n, k, h, w = grad.shape
+    # Without maps the core has no image to write it for.
+    new = boundary.new_empty if k > 0 else boundary.new_zeros
+    grad_boundary = new((0,) if cam is None else boundary.shape)
+    arrays = (
+        _address(grad),
+        0 if cam is None else _address(cam),
+        _address(boundary),
+        _address(grad_cam),
+        0 if cam is None else _address(grad_boundary),
+    )
+    batches = [(arrays, (n, k, h, w))]
+    run, workspace_bytes = {
+        torch.float32: (_C.random_walk_backward_float32, _C.random_walk_backward_workspace_bytes_float32),
+        torch.float64: (_C.random_walk_backward_float64, _C.random_walk_backward_workspace_bytes_float64),
+    }[grad.dtype]
+    threads = _threads()
+    workspace = _workspace(workspace_bytes(batches, radius, threads))
+    run(batches, radius, beta, steps, method, tol, _address(workspace), threads)
+    return grad_cam, grad_boundary
+
+
 # --- cam_fusion and tta
 
 

@@ -11,54 +11,85 @@ from torch import Tensor
 from wsss_fast import _checks, _launch
 
 _METHODS = ("chebyshev", "power")
+_MOST_STEPS = 2**20
 
 _OPTIONS = "int radius, float beta, int steps, str method, float tol"
 torch.library.define("wsss_fast::random_walk", f"(Tensor cam, Tensor boundary, {_OPTIONS}) -> Tensor")
 torch.library.define(
     "wsss_fast::random_walk_list", f"(Tensor[] cams, Tensor[] boundaries, {_OPTIONS}) -> Tensor[]"
 )
+# With respect to cam, for which cam is not needed, and with respect to both.
+torch.library.define(
+    "wsss_fast::random_walk_backward_cam", f"(Tensor grad, Tensor boundary, {_OPTIONS}) -> Tensor"
+)
+torch.library.define(
+    "wsss_fast::random_walk_backward",
+    f"(Tensor grad, Tensor cam, Tensor boundary, {_OPTIONS}) -> (Tensor, Tensor)",
+)
 
 
 @torch.library.impl("wsss_fast::random_walk", "CPU")
-def _random_walk_cpu(
-    cam: Tensor, boundary: Tensor, radius: int, beta: float, steps: int, method: str, tol: float
-) -> Tensor:
-    names = [("cam", "boundary")]
-    return _launch.random_walk([cam], [boundary], names, radius, beta, steps, method, tol)[0]
+def _cpu(cam: Tensor, boundary: Tensor, *options: Any) -> Tensor:
+    return _launch.random_walk([cam], [boundary], [("cam", "boundary")], *options)[0]
 
 
 @torch.library.register_fake("wsss_fast::random_walk")
-def _random_walk_fake(
-    cam: Tensor, boundary: Tensor, radius: int, beta: float, steps: int, method: str, tol: float
-) -> Tensor:
+def _fake(cam: Tensor, boundary: Tensor, *options: Any) -> Tensor:
     return cam.new_empty(cam.shape)
 
 
 @torch.library.impl("wsss_fast::random_walk_list", "CPU")
-def _random_walk_list_cpu(
-    cams: list[Tensor],
-    boundaries: list[Tensor],
-    radius: int,
-    beta: float,
-    steps: int,
-    method: str,
-    tol: float,
-) -> list[Tensor]:
+def _list_cpu(cams: list[Tensor], boundaries: list[Tensor], *options: Any) -> list[Tensor]:
     names = [(f"cam[{i}]", f"boundary[{i}]") for i in range(len(cams))]
-    return _launch.random_walk(cams, boundaries, names, radius, beta, steps, method, tol)
+    return _launch.random_walk(cams, boundaries, names, *options)
 
 
 @torch.library.register_fake("wsss_fast::random_walk_list")
-def _random_walk_list_fake(
-    cams: list[Tensor],
-    boundaries: list[Tensor],
-    radius: int,
-    beta: float,
-    steps: int,
-    method: str,
-    tol: float,
-) -> list[Tensor]:
+def _list_fake(cams: list[Tensor], boundaries: list[Tensor], *options: Any) -> list[Tensor]:
     return [cam.new_empty(cam.shape) for cam in cams]
+
+
+@torch.library.impl("wsss_fast::random_walk_backward_cam", "CPU")
+def _backward_cam_cpu(grad: Tensor, boundary: Tensor, *options: Any) -> Tensor:
+    return _launch.random_walk_backward(grad, None, boundary, *options)[0]
+
+
+@torch.library.register_fake("wsss_fast::random_walk_backward_cam")
+def _backward_cam_fake(grad: Tensor, boundary: Tensor, *options: Any) -> Tensor:
+    return grad.new_empty(grad.shape)
+
+
+@torch.library.impl("wsss_fast::random_walk_backward", "CPU")
+def _backward_cpu(grad: Tensor, cam: Tensor, boundary: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    return _launch.random_walk_backward(grad, cam, boundary, *options)
+
+
+@torch.library.register_fake("wsss_fast::random_walk_backward")
+def _backward_fake(grad: Tensor, cam: Tensor, boundary: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    return grad.new_empty(grad.shape), boundary.new_empty(boundary.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    cam, boundary, *ctx.options = inputs
+    ctx.save_for_backward(cam if ctx.needs_input_grad[1] else None, boundary)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    cam, boundary = ctx.saved_tensors
+    nothing = (None,) * len(ctx.options)
+    if cam is None:
+        grad_cam = torch.ops.wsss_fast.random_walk_backward_cam(grad, boundary, *ctx.options)
+        return grad_cam, None, *nothing
+    return *torch.ops.wsss_fast.random_walk_backward(grad, cam, boundary, *ctx.options), *nothing
+
+
+def _no_second_backward(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError("random_walk: the gradient of its gradient is not implemented")
+
+
+torch.library.register_autograd("wsss_fast::random_walk", _backward, setup_context=_setup_context)
+torch.library.register_autograd("wsss_fast::random_walk_backward_cam", _no_second_backward)
+torch.library.register_autograd("wsss_fast::random_walk_backward", _no_second_backward)
 
 
 def _pair(cam_name: str, cam: Any, boundary_name: str, boundary: Any) -> tuple[Tensor, Tensor]:
@@ -73,12 +104,6 @@ def _pair(cam_name: str, cam: Any, boundary_name: str, boundary: Any) -> tuple[T
     _checks.size(boundary_name, boundary, (*leading, 1, h, w), f"to match {cam_name}")
     if h == 0 or w == 0:
         raise ValueError(_checks.wrong(cam_name, "a map of at least one pixel", cam))
-    if torch.is_grad_enabled() and (cam.requires_grad or boundary.requires_grad):
-        name = cam_name if cam.requires_grad else boundary_name
-        raise NotImplementedError(
-            f"{name}: expected a tensor that requires no gradient, got one that does: random_walk has no "
-            "gradient; detach() it, or call random_walk under torch.no_grad()"
-        )
     if cam.dim() == 3:
         return cam.unsqueeze(0), boundary.unsqueeze(0)
     return cam, boundary
@@ -92,6 +117,7 @@ def random_walk(
     radius: int = 5,
     beta: float = 10,
     exp_times: int = 8,
+    steps: int | None = None,
     method: str = "chebyshev",
     tol: float = 1e-5,
 ) -> Tensor: ...
@@ -105,6 +131,7 @@ def random_walk(
     radius: int = 5,
     beta: float = 10,
     exp_times: int = 8,
+    steps: int | None = None,
     method: str = "chebyshev",
     tol: float = 1e-5,
 ) -> list[Tensor]: ...
@@ -117,6 +144,7 @@ def random_walk(
     radius: int = 5,
     beta: float = 10,
     exp_times: int = 8,
+    steps: int | None = None,
     method: str = "chebyshev",
     tol: float = 1e-5,
 ) -> Tensor | list[Tensor]:
@@ -136,6 +164,8 @@ def random_walk(
         radius: in pixels, an integer in [2, 15].
         beta: exponent of the affinity, at least 0. Integers up to 64 are fastest.
         exp_times: the walk has ``2 ** exp_times`` steps; an integer in [0, 12].
+        steps: the number of steps where it is no such power, an integer in [0, 2**20]; it then stands in
+            place of ``exp_times``. No step at all leaves ``cam * (1 - boundary)``.
         method: "chebyshev" writes the power of T as a sum of Chebyshev polynomials of T and keeps those of
             low degree: 70 applications of T in place of 256 steps. "power" takes every step.
         tol: for "chebyshev", a bound on the sum of the coefficients left out, in [0, 1). They sum to 1
@@ -148,16 +178,20 @@ def random_walk(
     Raises:
         ValueError: wrong shape or device, shapes or list lengths that do not match, a parameter out of
             range, NaN or an infinity, a boundary outside [0,1]. TypeError: wrong type or dtype.
-        NotImplementedError: cam or boundary requires a gradient (and gradients are enabled): there is
-            none yet, and an error beats one that is silently missing.
 
-    Bitwise deterministic at any number of threads, and for an image alone or in any batch. A map
-    ``cam`` with ``cam * (1 - boundary)`` constant stays as it is.
+    Differentiable once, in ``cam`` and in ``boundary``, for "chebyshev" as the sum that it is. The gradient
+    of an affinity goes to one pixel of its path, always the same: the first that holds the maximum, row by
+    row from the top left of the path's bounding box. Below ``beta=1`` an affinity is infinitely steep at a
+    boundary of 1; the gradient is 0 there. No step of the walk is stored for it.
 
-    Cost: about ``radius ** 2 * pi`` multiply-adds a pixel, map and application of T. Memory beyond the
-    result: ``4 * pi * radius ** 2`` bytes a pixel in float32 and three copies of the maps, for as many
-    images as there are threads: 4 MB at radius 5 for an image of 94 x 125 with 4 maps. Many images are
-    shared out to the threads whole; for few, the rows of each are.
+    Bitwise deterministic at any number of threads, forward and backward, and for an image alone or in any
+    batch. A map ``cam`` with ``cam * (1 - boundary)`` constant stays as it is.
+
+    Cost: about ``pi * radius ** 2`` multiply-adds a pixel, map and application of T; the gradient takes as
+    much for ``cam`` alone and about five times as much for both. Memory beyond the result:
+    ``2 * pi * radius ** 2`` bytes a pixel in float32 and three copies of the maps (twice that with the
+    gradient for both), for as many images as there are threads: 2.6 MB at radius 5 for an image of 94 x 125
+    with 4 maps. Many images are shared out to the threads whole; for few, the rows of each are.
 
     >>> import torch
     >>> cam = torch.zeros(1, 1, 9)
@@ -170,7 +204,8 @@ def random_walk(
     """
     radius = _checks.integer("radius", radius, 2, 15)
     beta = _checks.number("beta", beta, 0)
-    steps = 2 ** _checks.integer("exp_times", exp_times, 0, 12)
+    exp_times = _checks.integer("exp_times", exp_times, 0, 12)
+    count = 2**exp_times if steps is None else _checks.integer("steps", steps, 0, _MOST_STEPS)
     method = _checks.choice("method", method, _METHODS)
     tol = _checks.number("tol", tol, 0, below=1)
     if isinstance(cam, (list, tuple)):
@@ -188,10 +223,14 @@ def random_walk(
             return []
         for i, (c, _) in enumerate(pairs):
             _checks.same_dtype(f"cam[{i}]", c, "cam[0]", pairs[0][0])
-        outs = torch.ops.wsss_fast.random_walk_list(
-            [c for c, _ in pairs], [b for _, b in pairs], radius, beta, steps, method, tol
-        )
+        if torch.is_grad_enabled() and any(t.requires_grad for pair in pairs for t in pair):
+            # One op an image: each is then a node of its own in the graph.
+            outs = [torch.ops.wsss_fast.random_walk(c, b, radius, beta, count, method, tol) for c, b in pairs]
+        else:
+            outs = torch.ops.wsss_fast.random_walk_list(
+                [c for c, _ in pairs], [b for _, b in pairs], radius, beta, count, method, tol
+            )
         return [out.view(c.shape) for out, c in zip(outs, cam, strict=True)]
     c, b = _pair("cam", cam, "boundary", boundary)
-    out: Tensor = torch.ops.wsss_fast.random_walk(c, b, radius, beta, steps, method, tol)
+    out: Tensor = torch.ops.wsss_fast.random_walk(c, b, radius, beta, count, method, tol)
     return out if cam.dim() == 4 else out.squeeze(0)  # type: ignore[union-attr]

@@ -1,0 +1,249 @@
+// With A = T transposed the walk is out = p(A) seed, p a sum of Chebyshev polynomials, and
+// A = 1/degree S of a symmetric S. So the gradient with respect to the seed, p(A transposed) grad,
+// is degree p(A) (grad / degree): the same walk.
+//
+// The gradient with respect to the weights needs the x_k = P_k(A) seed again, from the last to the
+// first. None is stored: x_(k-1) = 2 A x_k - x_(k+1) runs backwards as well as forwards.
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "common/chebyshev.h"
+#include "ops/cpu/path_bands.h"
+#include "ops/cpu/random_walk_image.h"
+#include "ops/cpu/random_walk_schedule.h"
+#include "ops/random_walk.h"
+
+namespace wsss_fast {
+namespace {
+
+template <typename T>
+void hand_out(const Paths& paths, std::size_t p, const T* source, std::int64_t stride,
+              std::int64_t count, const T* maximum, T* left, T* sums) {
+    for (const Offset* at = paths.begin(p); at != paths.end(p); ++at) {
+        const std::int64_t shift = at->dy * stride + at->dx;
+        for (std::int64_t i = 0; i < count; ++i) {
+            const bool here = source[i + shift] == maximum[i];
+            sums[i + shift] += here ? left[i] : T(0);
+            left[i] = here ? T(0) : left[i];
+        }
+    }
+}
+
+// The gradient of one image, and its memory.
+template <typename T>
+class WalkGradient {
+  public:
+    WalkGradient(const Paths& paths, const WalkGradientBatch<T>& batch, WalkArena& arena,
+                 const Execution& execution)
+        : paths_(paths),
+          image_(paths, batch.height, batch.width, batch.maps, arena, execution),
+          grad_(image_.take_maps(arena, batch.maps)),
+          z_(image_.take_maps(arena, batch.maps)),
+          previous_z_(image_.take_maps(arena, batch.maps)) {
+        if (!batch.grad_boundary) return;
+        x_ = image_.take_maps(arena, batch.maps);
+        previous_x_ = image_.take_maps(arena, batch.maps);
+        pixels_ = image_.take_maps(arena, 1);
+        pairs_ = image_.take_pairs(arena);
+        band_sums_ = arena.template take<T>(bands().count * bands().size());
+    }
+
+    // With respect to cam alone: another walk.
+    void of_cam(const std::vector<double>& chebyshev, double beta, const WalkGradientBatch<T>& of) {
+        start(of, beta);
+        image_.chebyshev_sum(chebyshev, grad_, previous_z_, z_);
+        write_grad_cam(of);
+    }
+
+    void of_both(const std::vector<double>& chebyshev, double beta,
+                 const WalkGradientBatch<T>& of) {
+        start(of, beta);
+        walk(chebyshev, of);
+        write_grad_cam(of);
+        add_paths(beta, of);
+    }
+
+  private:
+    std::int64_t image_pixels() const { return image_.layout().height * image_.layout().width; }
+
+    void start(const WalkGradientBatch<T>& of, double beta) {
+        image_.build(of.boundary, beta);
+        image_.fill(grad_, [&](std::int64_t i) { return of.grad_out[i]; });
+        image_.for_values(
+            [&](std::int64_t, std::int64_t at) { grad_[at] *= image_.inverse_degree(at); });
+        image_.clear_maps(z_, image_.maps());
+        image_.clear_maps(previous_z_, image_.maps());
+    }
+
+    // Forwards through x_0 .. x_K, then backwards with z_k, what reaches x_k over its degree.
+    void walk(const std::vector<double>& chebyshev, const WalkGradientBatch<T>& of) {
+        image_.fill(x_, [&](std::int64_t i) {
+            return of.cam[i] * (T(1) - of.boundary[i % image_pixels()]);
+        });
+        image_.clear_maps(previous_x_, image_.maps());
+        image_.clear_maps(pixels_, 1);
+        image_.clear_pairs(pairs_);
+        const std::size_t degree = chebyshev.size() - 1;
+        for (std::size_t k = 1; k <= degree; ++k) {
+            image_.step(k == 1 ? WalkStep<T>{x_, previous_x_, T(1), T(0), nullptr, T(0)}
+                               : WalkStep<T>{x_, previous_x_, T(2), T(1), nullptr, T(0)});
+            std::swap(x_, previous_x_);
+        }
+        std::swap(x_, previous_x_);  // the last but one is the first to be gone back from
+        const auto last = static_cast<T>(chebyshev[degree]);
+        image_.for_values([&](std::int64_t, std::int64_t at) { z_[at] = last * grad_[at]; });
+        for (std::size_t k = degree; k-- > 0;) {
+            image_.gradient_step({x_, previous_x_, z_, previous_z_, grad_, T(k == 0 ? 1 : 2),
+                                  static_cast<T>(chebyshev[k]), pairs_, pixels_});
+            std::swap(x_, previous_x_);
+            std::swap(z_, previous_z_);
+        }
+    }
+
+    // z_ is the gradient with respect to the seed, cam * (1 - boundary), over the degree.
+    void write_grad_cam(const WalkGradientBatch<T>& of) const {
+        if (of.grad_boundary) std::fill(of.grad_boundary, of.grad_boundary + image_pixels(), T(0));
+        image_.for_values([&](std::int64_t i, std::int64_t at) {
+            const std::int64_t pixel = i % image_pixels();
+            const T grad = z_[at] / image_.inverse_degree(at);
+            of.grad_cam[i] = grad * (T(1) - of.boundary[pixel]);
+            if (of.grad_boundary) of.grad_boundary[pixel] -= grad * of.cam[i];
+        });
+    }
+
+    // From the affinities to the boundary that they are made of.
+    void add_paths(double beta, const WalkGradientBatch<T>& of) const {
+        if (beta == 0) return;  // all affinities are 1
+        const PathBands bands = this->bands();
+        const std::int64_t width = bands.width;
+        parallel_for(
+            image_.execution(), bands.count, 1, [&](std::int64_t first, std::int64_t last) {
+                std::vector<T> rows(static_cast<std::size_t>(3 * width));
+                for (std::int64_t band = first; band < last; ++band) {
+                    T* const sums = band_sums_ + band * bands.size();
+                    std::fill(sums, sums + bands.size(), T(0));
+                    const std::int64_t begin = band * bands.rows;
+                    const std::int64_t end = std::min(begin + bands.rows, image_.layout().height);
+                    for (std::int64_t y = begin; y < end; ++y) {
+                        add_paths_of_row(y, beta, of.boundary, rows.data(),
+                                         sums + (y - begin) * width);
+                    }
+                }
+            });
+        for (std::int64_t y = 0; y < image_.layout().height; ++y) {
+            bands.add_row(band_sums_, y, of.grad_boundary + y * width);
+        }
+    }
+
+    // Of the paths that start in row y, into the rows from `sums` on. `rows` is room for three.
+    void add_paths_of_row(std::int64_t y, double beta, const T* boundary, T* rows, T* sums) const {
+        const WalkLayout& layout = image_.layout();
+        for (std::size_t p = 0; p < paths_.size(); ++p) {
+            const Offset& to = paths_.offset(p);
+            const WalkSpan span(layout, to, y);
+            const std::int64_t count = span.end - span.begin;
+            if (count == 0) continue;
+            T* const maximum = rows;
+            T* const slope = rows + layout.width;
+            T* const grad = slope + layout.width;
+            const T* const source = boundary + y * layout.width + span.begin;
+            path_maximum(paths_, p, source, layout.width, count, maximum);
+            for (std::int64_t i = 0; i < count; ++i) slope[i] = T(1) - maximum[i];
+            raise_affinities(slope, count, beta - 1);
+            const T* const pairs = pairs_ + image_.pair_row(y) +
+                                   static_cast<std::int64_t>(p) * layout.stride + span.begin;
+            const T* const here = pixels_ + y * layout.stride + span.begin;
+            const T* const there = here + to.dy * layout.stride + to.dx;
+            for (std::int64_t i = 0; i < count; ++i) {
+                // At a wall the power of an exponent below 0 is infinite.
+                const T steep = slope[i] <= std::numeric_limits<T>::max() ? slope[i] : T(0);
+                grad[i] = static_cast<T>(-beta) * steep * (pairs[i] - here[i] - there[i]);
+            }
+            hand_out(paths_, p, source, layout.width, count, maximum, grad, sums + span.begin);
+        }
+    }
+
+    PathBands bands() const {
+        return {image_.layout().height, image_.layout().width, paths_.reach()};
+    }
+
+    const Paths& paths_;
+    WalkImage<T> image_;
+    T* grad_;
+    T* z_;
+    T* previous_z_;
+    // With respect to the boundary only:
+    T* x_ = nullptr;
+    T* previous_x_ = nullptr;
+    T* pixels_ = nullptr;
+    T* pairs_ = nullptr;
+    T* band_sums_ = nullptr;  // [bands, rows that one reaches, width]
+};
+
+// The gradient is that of the sum that stands for the walk; taken step by step, it is one of all
+// that counts in T.
+template <typename T>
+std::vector<double> polynomial(const WalkOptions& options) {
+    const bool exact = options.method == WalkMethod::kPower;
+    const double tol = exact ? std::numeric_limits<T>::epsilon() / 4 : options.tol;
+    return chebyshev_of_power(options.steps, tol);
+}
+
+template <typename T>
+WalkSlots slots(const Paths& paths, const RandomWalkBackwardParams<T>& params) {
+    return walk_slots(params, [&](const WalkGradientBatch<T>& batch) {
+        WalkArena arena(nullptr);
+        WalkGradient<T>(paths, batch, arena, params.execution);
+        return arena.bytes();
+    });
+}
+
+// The batch's image alone.
+template <typename T>
+WalkGradientBatch<T> only(const WalkGradientBatch<T>& batch, std::int64_t image) {
+    const std::int64_t pixels = batch.height * batch.width;
+    const std::int64_t at = image * batch.maps * pixels;
+    WalkGradientBatch<T> one = batch;
+    one.grad_out += at;
+    one.cam += at;
+    one.boundary += image * pixels;
+    one.grad_cam += at;
+    if (one.grad_boundary) one.grad_boundary += image * pixels;
+    one.images = 1;
+    return one;
+}
+
+}  // namespace
+
+template <typename T>
+std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams<T>& params) {
+    return slots(Paths(params.options.radius), params).total();
+}
+
+template <typename T>
+void random_walk_backward(const RandomWalkBackwardParams<T>& params) {
+    const Paths paths(params.options.radius);
+    const std::vector<double> chebyshev = polynomial<T>(params.options);
+    for_each_walk(params, slots(paths, params),
+                  [&](const WalkGradientBatch<T>& batch, std::int64_t image, void* memory) {
+                      WalkArena arena(memory);
+                      WalkGradient<T> gradient(paths, batch, arena, params.execution);
+                      const WalkGradientBatch<T> of = only(batch, image);
+                      if (of.grad_boundary) {
+                          gradient.of_both(chebyshev, params.options.beta, of);
+                      } else {
+                          gradient.of_cam(chebyshev, params.options.beta, of);
+                      }
+                  });
+}
+
+template std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams<float>&);
+template std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams<double>&);
+template void random_walk_backward(const RandomWalkBackwardParams<float>&);
+template void random_walk_backward(const RandomWalkBackwardParams<double>&);
+
+}  // namespace wsss_fast

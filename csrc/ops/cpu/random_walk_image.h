@@ -1,0 +1,117 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/parallel.h"
+#include "common/paths.h"
+#include "ops/cpu/random_walk_isa.h"
+
+namespace wsss_fast {
+
+// Hands out pieces of a block of memory, each aligned for any register. Without a block (null) it
+// only counts.
+class WalkArena {
+  public:
+    explicit WalkArena(void* memory) : memory_(static_cast<char*>(memory)) {}
+
+    template <typename T>
+    T* take(std::int64_t count) {
+        constexpr std::int64_t kUnit = WalkLayout::kAlignment;
+        char* const piece = memory_ ? memory_ + bytes_ : nullptr;
+        bytes_ += (count * static_cast<std::int64_t>(sizeof(T)) + kUnit - 1) / kUnit * kUnit;
+        return reinterpret_cast<T*>(piece);
+    }
+
+    std::int64_t bytes() const { return bytes_; }
+
+  private:
+    char* memory_;
+    std::int64_t bytes_ = 0;
+};
+
+// One image as the walk sees it: the weights of its pixels' neighbours, and steps over its maps.
+template <typename T>
+class WalkImage {
+  public:
+    // Threads are put to work on the rows, where there is enough for them to do.
+    WalkImage(const Paths& paths, std::int64_t height, std::int64_t width, std::int64_t maps,
+              WalkArena& arena, const Execution& execution);
+    // `layout_` points into the vectors.
+    WalkImage(const WalkImage&) = delete;
+    WalkImage& operator=(const WalkImage&) = delete;
+
+    // Fills the weights and the degrees.
+    void build(const T* boundary, double beta);
+
+    // Maps of this layout, and room for as many; the pointer is to the first pixel of the first.
+    T* take_maps(WalkArena& arena, std::int64_t maps) const;
+    T* take_pairs(WalkArena& arena) const;
+    void clear_maps(T* maps, std::int64_t count) const;
+    void clear_pairs(T* pairs) const;
+
+    void step(const WalkStep<T>& step) const;
+    // sum = sum over k of coefficients[k] P_k(T) x, P_k the Chebyshev polynomials. Takes x and
+    // `spare` for its steps; `spare` has to be clear.
+    void chebyshev_sum(const std::vector<double>& coefficients, T* x, T* spare, T* sum) const;
+    void gradient_step(const WalkGradientStep<T>& step) const;
+
+    // Fills maps of this layout, zeros around them, with make(i) of every value i of an array
+    // [maps, height, width].
+    template <typename Make>
+    void fill(T* maps, Make&& make) const {
+        clear_maps(maps, maps_);
+        for_values([&](std::int64_t i, std::int64_t at) { maps[at] = make(i); });
+    }
+
+    // Calls body(i, at) for every value i of an array [maps, height, width], which maps of this
+    // layout have at `at`.
+    template <typename Body>
+    void for_values(Body&& body) const {
+        std::int64_t i = 0;
+        for (std::int64_t row = 0; row < maps_ * layout_.height; ++row) {
+            for (std::int64_t x = 0; x < layout_.width; ++x, ++i) body(i, row * layout_.stride + x);
+        }
+    }
+
+    // Calls body(begin, end) for ranges of rows.
+    template <typename Body>
+    void for_rows(Body&& body) const {
+        parallel_for(execution_, layout_.height, rows_at_once_, body);
+    }
+
+    const WalkLayout& layout() const { return layout_; }
+    std::int64_t maps() const { return maps_; }
+    const Execution& execution() const { return execution_; }
+    // 1 / degree of the pixel that maps of this layout have at `at`.
+    T inverse_degree(std::int64_t at) const { return inverse_degrees_[at % layout_.plane]; }
+    // Where pairs of row y begin, those of its first neighbour first.
+    std::int64_t pair_row(std::int64_t y) const { return y * layout_.count * layout_.stride; }
+
+  private:
+    std::int64_t edge() const;  // zeros before the first pixel of an array
+
+    const Paths& paths_;
+    std::int64_t maps_;
+    WalkLayout layout_;
+    Execution execution_;
+    std::int64_t rows_at_once_;
+    T* weights_;
+    T* inverse_degrees_;
+    std::vector<WalkNeighbour> neighbours_;
+    std::vector<int> ends_;
+};
+
+// values = values ** exponent, and 0 where that is so small that it changes nothing beside 1.
+template <typename T>
+void raise_affinities(T* values, std::int64_t count, double exponent);
+
+// The pixels of row y whose path p stays inside the image: [begin, end), empty where none does.
+struct WalkSpan {
+    std::int64_t begin;
+    std::int64_t end;
+
+    WalkSpan(const WalkLayout& layout, const Offset& offset, std::int64_t y);
+};
+
+}  // namespace wsss_fast

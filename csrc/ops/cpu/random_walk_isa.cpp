@@ -1,0 +1,245 @@
+// A walk is many steps, and a rounding error that leans one way in every step grows with them.
+// Hence the form current + sum of weight * (neighbour - current) / degree: its errors are relative
+// to the differences, weights of a millionth count beside the weight 1 of the pixel itself, and a
+// constant stays what it is to the bit.
+#include "ops/cpu/random_walk_isa.h"
+
+#include <limits>
+#include <type_traits>
+
+#include "common/simd.h"
+
+namespace wsss_fast::WSSS_FAST_ISA {
+namespace {
+
+template <typename T>
+constexpr int kLanes = kRegisterBytes / static_cast<int>(sizeof(T));
+
+template <typename T>
+using Lanes = Pack<T, kLanes<T>>;
+
+template <typename T>
+using Value = typename Lanes<T>::value;
+
+// Weights this small can change nothing in a sum that holds a 1 (every pixel's affinity with
+// itself), and as denormals they would be slow to compute with.
+template <typename T>
+constexpr T kNothing = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+
+template <typename T>
+void raise(T* values, std::int64_t count, int exponent) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        T square = values[i];
+        T power = T(1);
+        for (int rest = exponent; rest > 0; rest >>= 1) {
+            if (rest & 1) power *= square;
+            square *= square;
+        }
+        values[i] = power < kNothing<T> ? T(0) : power;
+    }
+}
+
+// How many neighbours a row has below and above: what lies beyond the image is left out.
+struct Ends {
+    int below;
+    int above;
+
+    Ends(const WalkLayout& layout, std::int64_t y)
+        : below(layout.ends[nearest(layout.reach, layout.height - 1 - y)]),
+          above(layout.ends[nearest(layout.reach, y)]) {}
+
+  private:
+    static std::int64_t nearest(std::int64_t reach, std::int64_t rows) {
+        return rows < reach ? rows : reach;
+    }
+};
+
+template <typename T>
+void invert_degrees(const WalkLayout& layout, const T* weights, std::int64_t y,
+                    T* inverse_degrees) {
+    const Ends ends(layout, y);
+    weights += y * layout.count * layout.stride;
+    inverse_degrees += y * layout.stride;
+    const Value<T> one = Lanes<T>::all(T(1));
+    for (std::int64_t x = 0; x < layout.width; x += kLanes<T>) {
+        Value<T> degree{};
+        for (int q = 0; q < ends.below; ++q) {
+            degree += Lanes<T>::load(weights + layout.neighbours[q].weight + x);
+        }
+        for (int q = 0; q < ends.above; ++q) {
+            degree += Lanes<T>::load(weights + layout.neighbours[q].mirrored + x);
+        }
+        Lanes<T>::store(inverse_degrees + x, one / (degree + one));
+    }
+}
+
+// One step for kBlocks registers of kMaps maps, from the addresses of the first pixel.
+template <typename T, int kMaps, int kBlocks, bool kSum>
+void step_blocks(const WalkLayout& layout, const Ends& ends, const T* weights,
+                 const T* inverse_degrees, const WalkStep<T>& step, std::int64_t at) {
+    const T* const current = step.current + at;
+    Value<T> own[kMaps][kBlocks];
+    Value<T> flow[kMaps][kBlocks];
+    for (int m = 0; m < kMaps; ++m) {
+        for (int b = 0; b < kBlocks; ++b) {
+            own[m][b] = Lanes<T>::load(current + m * layout.plane + b * kLanes<T>);
+            flow[m][b] = Value<T>{};
+        }
+    }
+    const auto flow_from = [&](const T* neighbour, const T* weight) {
+        for (int b = 0; b < kBlocks; ++b) {
+            const Value<T> w = Lanes<T>::load(weight + b * kLanes<T>);
+            for (int m = 0; m < kMaps; ++m) {
+                const T* const there = neighbour + m * layout.plane + b * kLanes<T>;
+                flow[m][b] += w * (Lanes<T>::load(there) - own[m][b]);
+            }
+        }
+    };
+    for (int q = 0; q < ends.below; ++q) {
+        const WalkNeighbour& n = layout.neighbours[q];
+        flow_from(current + n.shift, weights + n.weight);
+    }
+    for (int q = 0; q < ends.above; ++q) {
+        const WalkNeighbour& n = layout.neighbours[q];
+        flow_from(current - n.shift, weights + n.mirrored);
+    }
+    for (int m = 0; m < kMaps; ++m) {
+        for (int b = 0; b < kBlocks; ++b) {
+            const std::int64_t to = at + m * layout.plane + b * kLanes<T>;
+            const Value<T> moved =
+                own[m][b] + flow[m][b] * Lanes<T>::load(inverse_degrees + b * kLanes<T>);
+            const Value<T> next =
+                step.scale * moved - step.keep * Lanes<T>::load(step.previous + to);
+            Lanes<T>::store(step.previous + to, next);
+            if constexpr (kSum) {
+                Lanes<T>::store(step.sum + to,
+                                Lanes<T>::load(step.sum + to) + step.coefficient * next);
+            }
+        }
+    }
+}
+
+// Calls take(x, blocks) for blocks of registers that cover a row: kBlocks at a time, then fewer.
+// How many does not change a bit: pixels are independent.
+template <typename T, int kBlocks, typename Take>
+void for_blocks(std::int64_t width, std::int64_t x, const Take& take) {
+    constexpr std::int64_t kPixels = kBlocks * kLanes<T>;
+    for (; x + kPixels - kLanes<T> < width; x += kPixels) {
+        take(x, std::integral_constant<int, kBlocks>{});
+    }
+    if constexpr (kBlocks > 1) for_blocks<T, kBlocks / 2>(width, x, take);
+}
+
+// As many blocks at a time as fill the registers.
+constexpr int kMapBlocks = 8;
+
+template <typename T, int kMaps, bool kSum>
+void step_maps(const WalkLayout& layout, const Ends& ends, const T* weights,
+               const T* inverse_degrees, const WalkStep<T>& step, std::int64_t at) {
+    for_blocks<T, kMapBlocks / kMaps>(layout.width, 0, [&](std::int64_t x, auto blocks) {
+        step_blocks<T, kMaps, decltype(blocks)::value, kSum>(layout, ends, weights + x,
+                                                             inverse_degrees + x, step, at + x);
+    });
+}
+
+template <typename T, bool kSum>
+void step_row(const WalkLayout& layout, const T* weights, const T* inverse_degrees,
+              std::int64_t maps, const WalkStep<T>& step, std::int64_t y) {
+    const Ends ends(layout, y);
+    weights += y * layout.count * layout.stride;
+    inverse_degrees += y * layout.stride;
+    std::int64_t at = y * layout.stride;
+    const auto take = [&](auto count) {
+        step_maps<T, decltype(count)::value, kSum>(layout, ends, weights, inverse_degrees, step,
+                                                   at);
+        at += decltype(count)::value * layout.plane;
+        maps -= decltype(count)::value;
+    };
+    while (maps >= 4) take(std::integral_constant<int, 4>{});
+    if (maps >= 2) take(std::integral_constant<int, 2>{});
+    if (maps >= 1) take(std::integral_constant<int, 1>{});
+}
+
+template <typename T>
+void step(const WalkLayout& layout, const T* weights, const T* inverse_degrees, std::int64_t maps,
+          const WalkStep<T>& step, std::int64_t y) {
+    const auto row = step.sum ? &step_row<T, true> : &step_row<T, false>;
+    row(layout, weights, inverse_degrees, maps, step, y);
+}
+
+template <typename T, int kBlocks>
+void gradient_blocks(const WalkLayout& layout, const Ends& ends, const T* weights,
+                     const T* inverse_degrees, const WalkGradientStep<T>& step, T* pairs, T* pixels,
+                     std::int64_t at) {
+    Value<T> own_x[kBlocks];
+    Value<T> own_z[kBlocks];
+    Value<T> flow_x[kBlocks];
+    Value<T> flow_z[kBlocks];
+    for (int b = 0; b < kBlocks; ++b) {
+        own_x[b] = Lanes<T>::load(step.x + at + b * kLanes<T>);
+        own_z[b] = Lanes<T>::load(step.z + at + b * kLanes<T>);
+        flow_x[b] = flow_z[b] = Value<T>{};
+    }
+    for (int q = 0; q < ends.below; ++q) {
+        const WalkNeighbour& n = layout.neighbours[q];
+        for (int b = 0; b < kBlocks; ++b) {
+            const Value<T> w = Lanes<T>::load(weights + n.weight + b * kLanes<T>);
+            const Value<T> x = Lanes<T>::load(step.x + at + n.shift + b * kLanes<T>) - own_x[b];
+            const Value<T> z = Lanes<T>::load(step.z + at + n.shift + b * kLanes<T>) - own_z[b];
+            flow_x[b] += w * x;
+            flow_z[b] += w * z;
+            T* const pair = pairs + n.weight + b * kLanes<T>;
+            Lanes<T>::store(pair, Lanes<T>::load(pair) - step.scale * (x * z));
+        }
+    }
+    for (int q = 0; q < ends.above; ++q) {
+        const WalkNeighbour& n = layout.neighbours[q];
+        for (int b = 0; b < kBlocks; ++b) {
+            const Value<T> w = Lanes<T>::load(weights + n.mirrored + b * kLanes<T>);
+            flow_x[b] += w * (Lanes<T>::load(step.x + at - n.shift + b * kLanes<T>) - own_x[b]);
+            flow_z[b] += w * (Lanes<T>::load(step.z + at - n.shift + b * kLanes<T>) - own_z[b]);
+        }
+    }
+    for (int b = 0; b < kBlocks; ++b) {
+        const std::int64_t to = at + b * kLanes<T>;
+        const Value<T> inverse = Lanes<T>::load(inverse_degrees + b * kLanes<T>);
+        const Value<T> moved_x = flow_x[b] * inverse;
+        const Value<T> next_x =
+            step.scale * (own_x[b] + moved_x) - Lanes<T>::load(step.previous_x + to);
+        const Value<T> next_z = step.scale * (own_z[b] + flow_z[b] * inverse) -
+                                Lanes<T>::load(step.previous_z + to) +
+                                step.coefficient * Lanes<T>::load(step.grad + to);
+        Lanes<T>::store(step.previous_x + to, next_x);
+        Lanes<T>::store(step.previous_z + to, next_z);
+        T* const pixel = pixels + b * kLanes<T>;
+        Lanes<T>::store(pixel, Lanes<T>::load(pixel) + step.scale * (own_z[b] * moved_x));
+    }
+}
+
+template <typename T>
+void gradient_step(const WalkLayout& layout, const T* weights, const T* inverse_degrees,
+                   std::int64_t maps, const WalkGradientStep<T>& step, std::int64_t y) {
+    constexpr int kBlocks = 4;
+    const Ends ends(layout, y);
+    const std::int64_t row = y * layout.count * layout.stride;
+    const std::int64_t first = y * layout.stride;
+    for (std::int64_t map = 0; map < maps; ++map) {
+        for_blocks<T, kBlocks>(layout.width, 0, [&](std::int64_t x, auto blocks) {
+            gradient_blocks<T, decltype(blocks)::value>(
+                layout, ends, weights + row + x, inverse_degrees + first + x, step,
+                step.pairs + row + x, step.pixels + first + x, first + map * layout.plane + x);
+        });
+    }
+}
+
+}  // namespace
+
+template <typename T>
+WalkLoops<T> make_walk_loops() {
+    return {&raise<T>, &invert_degrees<T>, &step<T>, &gradient_step<T>};
+}
+
+template WalkLoops<float> make_walk_loops();
+template WalkLoops<double> make_walk_loops();
+
+}  // namespace wsss_fast::WSSS_FAST_ISA
