@@ -167,69 +167,87 @@ void step(const WalkLayout& layout, const T* weights, const T* inverse_degrees, 
     row(layout, weights, inverse_degrees, maps, step, y);
 }
 
-template <typename T, int kBlocks>
+template <typename T, int kMaps, int kBlocks>
 void gradient_blocks(const WalkLayout& layout, const Ends& ends, const T* weights,
                      const T* inverse_degrees, const WalkGradientStep<T>& step, T* pairs, T* pixels,
                      std::int64_t at) {
-    Value<T> own_x[kBlocks];
-    Value<T> own_z[kBlocks];
-    Value<T> flow_x[kBlocks];
-    Value<T> flow_z[kBlocks];
-    for (int b = 0; b < kBlocks; ++b) {
-        own_x[b] = Lanes<T>::load(step.x + at + b * kLanes<T>);
-        own_z[b] = Lanes<T>::load(step.z + at + b * kLanes<T>);
-        flow_x[b] = flow_z[b] = Value<T>{};
+    Value<T> own_x[kMaps][kBlocks];
+    Value<T> own_z[kMaps][kBlocks];
+    Value<T> flow_x[kMaps][kBlocks];
+    Value<T> flow_z[kMaps][kBlocks];
+    const auto to = [&](int m, int b) { return at + m * layout.plane + b * kLanes<T>; };
+    for (int m = 0; m < kMaps; ++m) {
+        for (int b = 0; b < kBlocks; ++b) {
+            own_x[m][b] = Lanes<T>::load(step.x + to(m, b));
+            own_z[m][b] = Lanes<T>::load(step.z + to(m, b));
+            flow_x[m][b] = flow_z[m][b] = Value<T>{};
+        }
     }
     for (int q = 0; q < ends.below; ++q) {
         const WalkNeighbour& n = layout.neighbours[q];
         for (int b = 0; b < kBlocks; ++b) {
             const Value<T> w = Lanes<T>::load(weights + n.weight + b * kLanes<T>);
-            const Value<T> x = Lanes<T>::load(step.x + at + n.shift + b * kLanes<T>) - own_x[b];
-            const Value<T> z = Lanes<T>::load(step.z + at + n.shift + b * kLanes<T>) - own_z[b];
-            flow_x[b] += w * x;
-            flow_z[b] += w * z;
             T* const pair = pairs + n.weight + b * kLanes<T>;
-            Lanes<T>::store(pair, Lanes<T>::load(pair) - step.scale * (x * z));
+            Value<T> sum = Lanes<T>::load(pair);
+            for (int m = 0; m < kMaps; ++m) {
+                const Value<T> x = Lanes<T>::load(step.x + to(m, b) + n.shift) - own_x[m][b];
+                const Value<T> z = Lanes<T>::load(step.z + to(m, b) + n.shift) - own_z[m][b];
+                flow_x[m][b] += w * x;
+                flow_z[m][b] += w * z;
+                sum -= step.scale * (x * z);
+            }
+            Lanes<T>::store(pair, sum);
         }
     }
     for (int q = 0; q < ends.above; ++q) {
         const WalkNeighbour& n = layout.neighbours[q];
         for (int b = 0; b < kBlocks; ++b) {
             const Value<T> w = Lanes<T>::load(weights + n.mirrored + b * kLanes<T>);
-            flow_x[b] += w * (Lanes<T>::load(step.x + at - n.shift + b * kLanes<T>) - own_x[b]);
-            flow_z[b] += w * (Lanes<T>::load(step.z + at - n.shift + b * kLanes<T>) - own_z[b]);
+            for (int m = 0; m < kMaps; ++m) {
+                const std::int64_t from = to(m, b) - n.shift;
+                flow_x[m][b] += w * (Lanes<T>::load(step.x + from) - own_x[m][b]);
+                flow_z[m][b] += w * (Lanes<T>::load(step.z + from) - own_z[m][b]);
+            }
         }
     }
     for (int b = 0; b < kBlocks; ++b) {
-        const std::int64_t to = at + b * kLanes<T>;
         const Value<T> inverse = Lanes<T>::load(inverse_degrees + b * kLanes<T>);
-        const Value<T> moved_x = flow_x[b] * inverse;
-        const Value<T> next_x =
-            step.scale * (own_x[b] + moved_x) - Lanes<T>::load(step.previous_x + to);
-        const Value<T> next_z = step.scale * (own_z[b] + flow_z[b] * inverse) -
-                                Lanes<T>::load(step.previous_z + to) +
-                                step.coefficient * Lanes<T>::load(step.grad + to);
-        Lanes<T>::store(step.previous_x + to, next_x);
-        Lanes<T>::store(step.previous_z + to, next_z);
         T* const pixel = pixels + b * kLanes<T>;
-        Lanes<T>::store(pixel, Lanes<T>::load(pixel) + step.scale * (own_z[b] * moved_x));
+        Value<T> sum = Lanes<T>::load(pixel);
+        for (int m = 0; m < kMaps; ++m) {
+            T* const x = step.previous_x + to(m, b);
+            T* const z = step.previous_z + to(m, b);
+            const Value<T> moved_x = flow_x[m][b] * inverse;
+            const Value<T> moved_z = own_z[m][b] + flow_z[m][b] * inverse;
+            const Value<T> grad = step.coefficient * Lanes<T>::load(step.grad + to(m, b));
+            Lanes<T>::store(x, step.scale * (own_x[m][b] + moved_x) - Lanes<T>::load(x));
+            Lanes<T>::store(z, step.scale * moved_z - Lanes<T>::load(z) + grad);
+            sum += step.scale * (own_z[m][b] * moved_x);
+        }
+        Lanes<T>::store(pixel, sum);
     }
 }
 
 template <typename T>
 void gradient_step(const WalkLayout& layout, const T* weights, const T* inverse_degrees,
                    std::int64_t maps, const WalkGradientStep<T>& step, std::int64_t y) {
-    constexpr int kBlocks = 4;
     const Ends ends(layout, y);
     const std::int64_t row = y * layout.count * layout.stride;
     const std::int64_t first = y * layout.stride;
-    for (std::int64_t map = 0; map < maps; ++map) {
-        for_blocks<T, kBlocks>(layout.width, 0, [&](std::int64_t x, auto blocks) {
-            gradient_blocks<T, decltype(blocks)::value>(
+    std::int64_t map = 0;
+    const auto take = [&](auto count) {
+        constexpr int kMaps = decltype(count)::value;
+        // Four arrays of registers where a step has two.
+        for_blocks<T, kMapBlocks / 2 / kMaps>(layout.width, 0, [&](std::int64_t x, auto blocks) {
+            gradient_blocks<T, kMaps, decltype(blocks)::value>(
                 layout, ends, weights + row + x, inverse_degrees + first + x, step,
                 step.pairs + row + x, step.pixels + first + x, first + map * layout.plane + x);
         });
-    }
+        map += kMaps;
+    };
+    while (maps - map >= 4) take(std::integral_constant<int, 4>{});
+    if (maps - map >= 2) take(std::integral_constant<int, 2>{});
+    if (map < maps) take(std::integral_constant<int, 1>{});
 }
 
 }  // namespace
