@@ -179,7 +179,8 @@ def random_walk(
         ValueError: wrong shape or device, shapes or list lengths that do not match, a parameter out of
             range, NaN or an infinity, a boundary outside [0,1]. TypeError: wrong type or dtype.
 
-    Differentiable once, in ``cam`` and in ``boundary``, for "chebyshev" as the sum that it is. The gradient
+    Differentiable once, in ``cam`` and in ``boundary``. For "chebyshev" the gradient is that of the sum that
+    is kept: that of ``boundary`` is off by about ten times ``tol`` from that of all steps. The gradient
     of an affinity goes to one pixel of its path, always the same: the first that holds the maximum, row by
     row from the top left of the path's bounding box. Below ``beta=1`` an affinity is infinitely steep at a
     boundary of 1; the gradient is 0 there. No step of the walk is stored for it.
@@ -187,11 +188,12 @@ def random_walk(
     Bitwise deterministic at any number of threads, forward and backward, and for an image alone or in any
     batch. A map ``cam`` with ``cam * (1 - boundary)`` constant stays as it is.
 
-    Cost: about ``pi * radius ** 2`` multiply-adds a pixel, map and application of T; the gradient takes as
-    much for ``cam`` alone and about five times as much for both. Memory beyond the result:
-    ``2 * pi * radius ** 2`` bytes a pixel in float32 and three copies of the maps (twice that with the
-    gradient for both), for as many images as there are threads: 2.6 MB at radius 5 for an image of 94 x 125
-    with 4 maps. Many images are shared out to the threads whole; for few, the rows of each are.
+    Cost: about ``pi * radius ** 2`` multiply-adds a pixel, map and application of T. The gradient costs as
+    much again for ``cam`` alone, and between three and four times as much for both. Memory beyond the
+    result: ``2 * pi * radius ** 2`` bytes a pixel in float32 and three copies of the maps, for as many
+    images as there are threads: 2.5 MB at radius 5 for an image of 94 x 125 with 4 maps. The gradient for
+    both takes about twice that, whatever the number of steps. Many images are shared out to the threads
+    whole; for few, the rows of each are.
 
     >>> import torch
     >>> cam = torch.zeros(1, 1, 9)

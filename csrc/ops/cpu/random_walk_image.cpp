@@ -9,8 +9,8 @@
 namespace wsss_fast {
 namespace {
 
-// Below this many multiply-adds a step is over before another thread has woken up.
-constexpr std::int64_t kThreadedStep = 200'000;
+// Fewer multiply-adds are done before another thread has woken up.
+constexpr std::int64_t kStepOfThread = 200'000;
 
 constexpr std::int64_t round_up(std::int64_t value, std::int64_t unit) {
     return (value + unit - 1) / unit * unit;
@@ -63,9 +63,11 @@ WalkImage<T>::WalkImage(const Paths& paths, std::int64_t height, std::int64_t wi
     layout_.neighbours = neighbours_.data();
     layout_.ends = ends_.data();
 
-    if (2 * layout_.count * layout_.plane * maps < kThreadedStep) execution_.threads = 1;
+    const std::int64_t threads = 2 * layout_.count * layout_.plane * maps / kStepOfThread;
+    execution_.threads =
+        static_cast<int>(std::clamp<std::int64_t>(threads, 1, std::max(execution_.threads, 1)));
     // A range a thread, so that a thread meets the same rows step after step, in its own cache.
-    rows_at_once_ = (height - 1) / std::max(execution_.threads, 1) + 1;
+    rows_at_once_ = (height - 1) / execution_.threads + 1;
     weights_ = take_pairs(arena);
     inverse_degrees_ = take_maps(arena, 1);
 }
