@@ -1,5 +1,6 @@
 #include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_isa.h"
+#include "ops/cpu/path_isa.h"
 
 namespace wsss_fast {
 
@@ -26,9 +27,22 @@ const CrfLoops<T>& crf_loops() {
     return for_isa(loops);
 }
 
+template <typename T>
+const PathLoops<T>& path_loops() {
+#if defined(WSSS_FAST_X86)
+    static const PathLoops<T> loops[] = {baseline::make_path_loops<T>(), avx2::make_path_loops<T>(),
+                                         avx512::make_path_loops<T>()};
+#else
+    static const PathLoops<T> loops[] = {baseline::make_path_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
 template const LatticeLoops<float>& lattice_loops();
 template const LatticeLoops<double>& lattice_loops();
 template const CrfLoops<float>& crf_loops();
 template const CrfLoops<double>& crf_loops();
+template const PathLoops<float>& path_loops();
+template const PathLoops<double>& path_loops();
 
 }  // namespace wsss_fast
