@@ -57,6 +57,17 @@ for dtype in (torch.float32, torch.float64):
             add(tensor)
 """
 
+# Rows of fewer pixels than a register holds, of whole blocks and of both; values that are equal; a last band
+# that is full and one that is not.
+SCRIPTS["path_affinity"] = """
+for radius, h, w in ((2, 5, 4), (3, 40, 12), (5, 21, 41), (10, 60, 75), (12, 64, 118)):
+    for dtype in (torch.float32, torch.float64):
+        boundary = (torch.randint(7, (2, 1, h, w), dtype=dtype) / 6).requires_grad_()
+        affinity = wsss_fast.path_affinity(boundary, radius)
+        add(affinity.detach())
+        add(torch.autograd.grad(affinity, boundary, torch.randn_like(affinity))[0])
+"""
+
 
 def run(op: str, isa: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "WSSS_FAST_ISA"}

@@ -1,5 +1,6 @@
 #include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_isa.h"
+#include "ops/cpu/path_isa.h"
 #include "ops/cpu/random_walk_isa.h"
 
 namespace wsss_fast {
@@ -38,11 +39,24 @@ const WalkLoops<T>& walk_loops() {
     return for_isa(loops);
 }
 
+template <typename T>
+const PathLoops<T>& path_loops() {
+#if defined(WSSS_FAST_X86)
+    static const PathLoops<T> loops[] = {baseline::make_path_loops<T>(), avx2::make_path_loops<T>(),
+                                         avx512::make_path_loops<T>()};
+#else
+    static const PathLoops<T> loops[] = {baseline::make_path_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
 template const LatticeLoops<float>& lattice_loops();
 template const LatticeLoops<double>& lattice_loops();
 template const CrfLoops<float>& crf_loops();
 template const CrfLoops<double>& crf_loops();
 template const WalkLoops<float>& walk_loops();
 template const WalkLoops<double>& walk_loops();
+template const PathLoops<float>& path_loops();
+template const PathLoops<double>& path_loops();
 
 }  // namespace wsss_fast

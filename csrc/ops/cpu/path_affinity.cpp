@@ -3,20 +3,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <type_traits>
-#include <vector>
 
-#include "common/paths.h"
+#include "common/buffer.h"
+#include "common/path_plan.h"
+#include "ops/cpu/path_isa.h"
+#include "ops/cpu/path_layout.h"
 
 namespace wsss_fast {
 namespace {
 
-constexpr std::int64_t kForwardRows = 8;
-
-// The backward pass takes bands of rows of the affinity. A band adds into rows of its own: those it
-// starts on and the `reach` below them, which the next band also adds to. Bands depend on the sizes
-// alone and are summed in order, so the bits do not depend on the threads.
+// Both passes take bands of rows of the affinity. In the backward one a band adds into rows of its
+// own: those it starts on and the `reach` below them, which the next band also adds to. Bands
+// depend on the sizes alone and are summed in order, so the bits do not depend on the threads.
 struct Bands {
     std::int64_t rows;    // rows of affinity in a band
     std::int64_t count;   // bands an image
@@ -30,59 +28,60 @@ struct Bands {
     }
 };
 
+// The rows of one band of one image, and all parts of paths in them.
 template <typename T>
-using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+class BandParts {
+  public:
+    BandParts(const PathLayout& layout, const PathLoops<T>& loops)
+        : layout_(layout), loops_(loops), planes_(layout.size()) {}
 
-// value where the mask is all ones, 0 where it is all zeros; whatever value is, NaN and infinities
-// too.
-template <typename T>
-T masked(T value, Bits<T> mask) {
-    Bits<T> bits;
-    std::memcpy(&bits, &value, sizeof(bits));
-    bits &= mask;
-    std::memcpy(&value, &bits, sizeof(bits));
-    return value;
-}
-
-// Takes what is left of the gradient where `values` holds the maximum, and adds it to `grad`. With
-// masks, as a choice would become a branch and keep the loop from being vectorised.
-template <typename T>
-void hand_out(const T* __restrict values, const T* __restrict maximum, T* __restrict left,
-              T* __restrict grad, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        const Bits<T> here = values[i] == maximum[i] ? ~Bits<T>{0} : Bits<T>{0};
-        const T rest = left[i];
-        grad[i] += masked(rest, here);
-        left[i] = masked(rest, static_cast<Bits<T>>(~here));
+    void load(const T* boundary, std::int64_t count) {
+        std::copy(boundary, boundary + count, planes_.data());
+        // A band at the lower edge has fewer rows: the rest is read, but changes nothing.
+        std::fill(planes_.data() + count, planes_.data() + layout_.plane(), T(0));
+        layout_.join(loops_, planes_.data());
     }
-}
+
+    const T* data() const { return planes_.data(); }
+
+  private:
+    const PathLayout& layout_;
+    const PathLoops<T>& loops_;
+    Buffer<T> planes_;
+};
 
 }  // namespace
 
 template <typename T>
 void path_affinity(const PathAffinityParams<T>& params) {
-    const Paths paths(params.radius);
-    const std::int64_t reach = paths.reach();
-    const std::int64_t height = params.height - reach;
-    const std::int64_t width = params.width - 2 * reach;
-    const auto neighbours = static_cast<std::int64_t>(paths.size());
-    parallel_for(params.execution, params.images * height, kForwardRows,
-                 [&](std::int64_t begin, std::int64_t end) {
-                     std::vector<T> maximum(static_cast<std::size_t>(width));
-                     for (std::int64_t item = begin; item < end; ++item) {
-                         const std::int64_t image = item / height;
-                         const std::int64_t y = item % height;
-                         const T* source =
-                             params.boundary + (image * params.height + y) * params.width + reach;
-                         T* out = params.affinity + (image * neighbours * height + y) * width;
-                         for (std::size_t p = 0; p < paths.size(); ++p, out += height * width) {
-                             path_maximum(paths, p, source, params.width, width, maximum.data());
-                             for (std::int64_t x = 0; x < width; ++x) {
-                                 out[x] = T(1) - maximum[static_cast<std::size_t>(x)];
-                             }
-                         }
-                     }
-                 });
+    const PathPlan& plan = path_plan(params.radius);
+    const std::size_t neighbours = plan.paths().size();
+    const Bands bands(params.height, params.radius);
+    const std::int64_t height = params.height - bands.reach;
+    const std::int64_t width = params.width - 2 * bands.reach;
+    const PathLayout layout(plan, bands.height, params.width);
+    const PathLoops<T>& loops = path_loops<T>();
+    parallel_for(
+        params.execution, params.images * bands.count, 1,
+        [&](std::int64_t begin, std::int64_t end) {
+            BandParts<T> parts(layout, loops);
+            for (std::int64_t item = begin; item < end; ++item) {
+                const std::int64_t image = item / bands.count;
+                const std::int64_t first = item % bands.count * bands.rows;
+                const std::int64_t rows = std::min(bands.rows, height - first);
+                parts.load(params.boundary + (image * params.height + first) * params.width,
+                           (rows + bands.reach) * params.width);
+                for (std::int64_t y = 0; y < rows; ++y) {
+                    const T* source = parts.data() + y * params.width + bands.reach;
+                    T* out = params.affinity +
+                             (image * static_cast<std::int64_t>(neighbours) * height + first + y) *
+                                 width;
+                    for (std::size_t p = 0; p < neighbours; ++p, out += height * width) {
+                        loops.affinity(layout[p], source, width, out);
+                    }
+                }
+            }
+        });
 }
 
 template <typename T>
@@ -94,43 +93,43 @@ std::int64_t path_affinity_backward_workspace_bytes(const PathAffinityBackwardPa
 
 template <typename T>
 void path_affinity_backward(const PathAffinityBackwardParams<T>& params) {
-    const Paths paths(params.radius);
-    const std::int64_t reach = paths.reach();
-    const std::int64_t height = params.height - reach;
-    const std::int64_t width = params.width - 2 * reach;
-    const auto neighbours = static_cast<std::int64_t>(paths.size());
+    const PathPlan& plan = path_plan(params.radius);
+    const std::size_t neighbours = plan.paths().size();
     const Bands bands(params.height, params.radius);
+    const std::int64_t height = params.height - bands.reach;
+    const std::int64_t width = params.width - 2 * bands.reach;
+    const PathLayout layout(plan, bands.height, params.width);
+    const PathLoops<T>& loops = path_loops<T>();
     const std::int64_t band_size = bands.height * params.width;
     T* const workspace = static_cast<T*>(params.workspace);
 
     parallel_for(
         params.execution, params.images * bands.count, 1,
         [&](std::int64_t begin, std::int64_t end) {
-            std::vector<T> maximum(static_cast<std::size_t>(width));
-            std::vector<T> left(static_cast<std::size_t>(width));
+            BandParts<T> parts(layout, loops);
+            Buffer<T> grads(layout.size());
+            Buffer<T> maximum(width);
             for (std::int64_t item = begin; item < end; ++item) {
                 const std::int64_t image = item / bands.count;
                 const std::int64_t first = item % bands.count * bands.rows;
-                T* const sums = workspace + item * band_size;
-                std::fill(sums, sums + band_size, T(0));
-                for (std::int64_t y = first; y < std::min(first + bands.rows, height); ++y) {
-                    const T* source =
-                        params.boundary + (image * params.height + y) * params.width + reach;
+                const std::int64_t rows = std::min(bands.rows, height - first);
+                parts.load(params.boundary + (image * params.height + first) * params.width,
+                           (rows + bands.reach) * params.width);
+                std::fill(grads.data(), grads.data() + grads.size(), T(0));
+                for (std::int64_t y = 0; y < rows; ++y) {
+                    const T* source = parts.data() + y * params.width + bands.reach;
+                    T* target = grads.data() + y * params.width + bands.reach;
                     const T* grad =
-                        params.grad_affinity + (image * neighbours * height + y) * width;
-                    T* const target = sums + (y - first) * params.width + reach;
-                    for (std::size_t p = 0; p < paths.size(); ++p, grad += height * width) {
-                        path_maximum(paths, p, source, params.width, width, maximum.data());
-                        for (std::int64_t x = 0; x < width; ++x) {
-                            left[static_cast<std::size_t>(x)] = -grad[x];
-                        }
-                        for (const Offset* at = paths.begin(p); at != paths.end(p); ++at) {
-                            const std::int64_t shift = at->dy * params.width + at->dx;
-                            hand_out(source + shift, maximum.data(), left.data(), target + shift,
-                                     width);
-                        }
+                        params.grad_affinity +
+                        (image * static_cast<std::int64_t>(neighbours) * height + first + y) *
+                            width;
+                    for (std::size_t p = 0; p < neighbours; ++p, grad += height * width) {
+                        loops.maximum(layout[p], source, width, maximum.data());
+                        loops.hand_out(layout[p], source, maximum.data(), grad, width, target);
                     }
                 }
+                layout.split(loops, parts.data(), grads.data());
+                std::copy(grads.data(), grads.data() + band_size, workspace + item * band_size);
             }
         });
 
@@ -142,14 +141,14 @@ void path_affinity_backward(const PathAffinityBackwardParams<T>& params) {
                 const std::int64_t y = item % params.height;
                 T* const out = params.grad_boundary + item * params.width;
                 std::fill(out, out + params.width, T(0));
-                const std::int64_t oldest = std::max<std::int64_t>(0, y - reach) / bands.rows;
+                const std::int64_t oldest = std::max<std::int64_t>(0, y - bands.reach) / bands.rows;
                 const std::int64_t newest = std::min(y / bands.rows, bands.count - 1);
                 for (std::int64_t band = oldest; band <= newest; ++band) {
                     const std::int64_t row = y - band * bands.rows;
                     if (row >= bands.height) continue;
                     const T* const sums =
                         workspace + (image * bands.count + band) * band_size + row * params.width;
-                    for (std::int64_t x = 0; x < params.width; ++x) out[x] += sums[x];
+                    for (std::int64_t x = 0; x < params.width; ++x) out[x] -= sums[x];
                 }
             }
         });

@@ -15,9 +15,9 @@ namespace {
 template <typename T>
 class Walk {
   public:
-    Walk(const Paths& paths, const WalkBatch<T>& batch, WalkArena& arena,
+    Walk(const PathPlan& plan, const WalkBatch<T>& batch, WalkArena& arena,
          const Execution& execution)
-        : image_(paths, batch.height, batch.width, batch.maps, arena, execution),
+        : image_(plan, batch.height, batch.width, batch.maps, arena, execution),
           current_(image_.take_maps(arena, batch.maps)),
           previous_(image_.take_maps(arena, batch.maps)),
           sum_(image_.take_maps(arena, batch.maps)) {}
@@ -53,10 +53,10 @@ class Walk {
 };
 
 template <typename T>
-WalkSlots slots(const Paths& paths, const RandomWalkParams<T>& params) {
+WalkSlots slots(const PathPlan& plan, const RandomWalkParams<T>& params) {
     return walk_slots(params, [&](const WalkBatch<T>& batch) {
         WalkArena arena(nullptr);
-        Walk<T>(paths, batch, arena, params.execution);
+        Walk<T>(plan, batch, arena, params.execution);
         return arena.bytes();
     });
 }
@@ -65,23 +65,23 @@ WalkSlots slots(const Paths& paths, const RandomWalkParams<T>& params) {
 
 template <typename T>
 std::int64_t random_walk_workspace_bytes(const RandomWalkParams<T>& params) {
-    return slots(Paths(params.options.radius), params).total();
+    return slots(path_plan(params.options.radius), params).total();
 }
 
 template <typename T>
 void random_walk(const RandomWalkParams<T>& params) {
     const WalkOptions& options = params.options;
-    const Paths paths(options.radius);
+    const PathPlan& plan = path_plan(options.radius);
     std::vector<double> chebyshev;
     if (options.method == WalkMethod::kChebyshev) {
         chebyshev = chebyshev_of_power(options.steps, options.tol);
     }
-    for_each_walk(params, slots(paths, params),
+    for_each_walk(params, slots(plan, params),
                   [&](const WalkBatch<T>& batch, std::int64_t image, void* memory) {
                       const std::int64_t pixels = batch.height * batch.width;
                       const std::int64_t at = image * batch.maps * pixels;
                       WalkArena arena(memory);
-                      Walk<T>(paths, batch, arena, params.execution)
+                      Walk<T>(plan, batch, arena, params.execution)
                           .run(options, chebyshev, batch.cam + at, batch.boundary + image * pixels,
                                batch.out + at);
                   });

@@ -20,27 +20,14 @@
 namespace wsss_fast {
 namespace {
 
-template <typename T>
-void hand_out(const Paths& paths, std::size_t p, const T* source, std::int64_t stride,
-              std::int64_t count, const T* maximum, T* left, T* sums) {
-    for (const Offset* at = paths.begin(p); at != paths.end(p); ++at) {
-        const std::int64_t shift = at->dy * stride + at->dx;
-        for (std::int64_t i = 0; i < count; ++i) {
-            const bool here = source[i + shift] == maximum[i];
-            sums[i + shift] += here ? left[i] : T(0);
-            left[i] = here ? T(0) : left[i];
-        }
-    }
-}
-
 // The gradient of one image, and its memory.
 template <typename T>
 class WalkGradient {
   public:
-    WalkGradient(const Paths& paths, const WalkGradientBatch<T>& batch, WalkArena& arena,
+    WalkGradient(const PathPlan& plan, const WalkGradientBatch<T>& batch, WalkArena& arena,
                  const Execution& execution)
-        : paths_(paths),
-          image_(paths, batch.height, batch.width, batch.maps, arena, execution),
+        : paths_(plan, batch.height, batch.width),
+          image_(plan, batch.height, batch.width, batch.maps, arena, execution),
           grad_(image_.take_maps(arena, batch.maps)),
           z_(image_.take_maps(arena, batch.maps)),
           previous_z_(image_.take_maps(arena, batch.maps)) {
@@ -49,7 +36,7 @@ class WalkGradient {
         previous_x_ = image_.take_maps(arena, batch.maps);
         pixels_ = image_.take_maps(arena, 1);
         pairs_ = image_.take_pairs(arena);
-        band_sums_ = arena.template take<T>(bands().count * bands().size());
+        band_sums_ = arena.template take<T>(paths_.bands().count * paths_.parts().plane());
     }
 
     // With respect to cam alone: another walk.
@@ -118,60 +105,53 @@ class WalkGradient {
     // From the affinities to the boundary that they are made of.
     void add_paths(double beta, const WalkGradientBatch<T>& of) const {
         if (beta == 0) return;  // all affinities are 1
-        const PathBands bands = this->bands();
-        const std::int64_t width = bands.width;
-        parallel_for(
-            image_.execution(), bands.count, 1, [&](std::int64_t first, std::int64_t last) {
-                std::vector<T> rows(static_cast<std::size_t>(3 * width));
-                for (std::int64_t band = first; band < last; ++band) {
-                    T* const sums = band_sums_ + band * bands.size();
-                    std::fill(sums, sums + bands.size(), T(0));
-                    const std::int64_t begin = band * bands.rows;
-                    const std::int64_t end = std::min(begin + bands.rows, image_.layout().height);
-                    for (std::int64_t y = begin; y < end; ++y) {
-                        add_paths_of_row(y, beta, of.boundary, rows.data(),
-                                         sums + (y - begin) * width);
-                    }
-                }
-            });
+        const PathBands& bands = paths_.bands();
+        const std::int64_t plane = paths_.parts().plane();
+        paths_.for_bands(image_.execution(), [&](const PathBands::Band& band) {
+            const Buffer<T> planes = paths_.load(band, of.boundary);
+            Buffer<T> grads(paths_.parts().size());
+            std::fill_n(grads.data(), grads.size(), T(0));
+            hand_out(band, beta, planes.data(), grads.data());
+            paths_.parts().split(path_loops<T>(), planes.data(), grads.data());
+            std::copy_n(grads.data(), plane, band_sums_ + band.first / bands.rows * plane);
+        });
+        const std::int64_t width = image_.layout().width;
         for (std::int64_t y = 0; y < image_.layout().height; ++y) {
-            bands.add_row(band_sums_, y, of.grad_boundary + y * width);
+            bands.add_row(band_sums_, y, width, of.grad_boundary + y * width);
         }
     }
 
-    // Of the paths that start in row y, into the rows from `sums` on. `rows` is room for three.
-    void add_paths_of_row(std::int64_t y, double beta, const T* boundary, T* rows, T* sums) const {
+    // Of all paths that start in a band, to the parts they are made of.
+    void hand_out(const PathBands::Band& band, double beta, const T* planes, T* grads) const {
         const WalkLayout& layout = image_.layout();
-        for (std::size_t p = 0; p < paths_.size(); ++p) {
-            const Offset& to = paths_.offset(p);
-            const WalkSpan span(layout, to, y);
-            const std::int64_t count = span.end - span.begin;
-            if (count == 0) continue;
-            T* const maximum = rows;
-            T* const slope = rows + layout.width;
-            T* const grad = slope + layout.width;
-            const T* const source = boundary + y * layout.width + span.begin;
-            path_maximum(paths_, p, source, layout.width, count, maximum);
-            for (std::int64_t i = 0; i < count; ++i) slope[i] = T(1) - maximum[i];
-            raise_affinities(slope, count, beta - 1);
-            const T* const pairs = pairs_ + image_.pair_row(y) +
-                                   static_cast<std::int64_t>(p) * layout.stride + span.begin;
-            const T* const here = pixels_ + y * layout.stride + span.begin;
-            const T* const there = here + to.dy * layout.stride + to.dx;
-            for (std::int64_t i = 0; i < count; ++i) {
-                // At a wall the power of an exponent below 0 is infinite.
-                const T steep = slope[i] <= std::numeric_limits<T>::max() ? slope[i] : T(0);
-                grad[i] = static_cast<T>(-beta) * steep * (pairs[i] - here[i] - there[i]);
+        const PathLoops<T>& loops = path_loops<T>();
+        Buffer<T> maximum(layout.width);
+        Buffer<T> slope(layout.width);
+        Buffer<T> grad(layout.width);
+        for (std::int64_t y = 0; y < band.rows; ++y) {
+            const T* const pixels = pixels_ + (band.first + y) * layout.stride;
+            const T* pairs = pairs_ + image_.pair_row(band.first + y);
+            for (std::int64_t p = 0; p < layout.count; ++p, pairs += layout.stride) {
+                const WalkSpan span = paths_.span(p, band.first + y);
+                const std::int64_t at = paths_.at(y, span);
+                loops.maximum(paths_.pieces(p), planes + at, span.count, maximum.data());
+                for (std::int64_t i = 0; i < span.count; ++i) slope[i] = T(1) - maximum[i];
+                raise_affinities(slope.data(), span.count, beta - 1);
+                const T* const here = pixels + span.begin;
+                const T* const there = here + layout.neighbours[p].shift;
+                for (std::int64_t i = 0; i < span.count; ++i) {
+                    // At a wall the power of an exponent below 0 is infinite.
+                    const T steep = slope[i] <= std::numeric_limits<T>::max() ? slope[i] : T(0);
+                    grad[i] = static_cast<T>(-beta) * steep *
+                              (pairs[span.begin + i] - here[i] - there[i]);
+                }
+                loops.hand_out(paths_.pieces(p), planes + at, maximum.data(), grad.data(),
+                               span.count, grads + at);
             }
-            hand_out(paths_, p, source, layout.width, count, maximum, grad, sums + span.begin);
         }
     }
 
-    PathBands bands() const {
-        return {image_.layout().height, image_.layout().width, paths_.reach()};
-    }
-
-    const Paths& paths_;
+    WalkPaths<T> paths_;
     WalkImage<T> image_;
     T* grad_;
     T* z_;
@@ -194,10 +174,10 @@ std::vector<double> polynomial(const WalkOptions& options) {
 }
 
 template <typename T>
-WalkSlots slots(const Paths& paths, const RandomWalkBackwardParams<T>& params) {
+WalkSlots slots(const PathPlan& plan, const RandomWalkBackwardParams<T>& params) {
     return walk_slots(params, [&](const WalkGradientBatch<T>& batch) {
         WalkArena arena(nullptr);
-        WalkGradient<T>(paths, batch, arena, params.execution);
+        WalkGradient<T>(plan, batch, arena, params.execution);
         return arena.bytes();
     });
 }
@@ -221,17 +201,17 @@ WalkGradientBatch<T> only(const WalkGradientBatch<T>& batch, std::int64_t image)
 
 template <typename T>
 std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams<T>& params) {
-    return slots(Paths(params.options.radius), params).total();
+    return slots(path_plan(params.options.radius), params).total();
 }
 
 template <typename T>
 void random_walk_backward(const RandomWalkBackwardParams<T>& params) {
-    const Paths paths(params.options.radius);
+    const PathPlan& plan = path_plan(params.options.radius);
     const std::vector<double> chebyshev = polynomial<T>(params.options);
-    for_each_walk(params, slots(paths, params),
+    for_each_walk(params, slots(plan, params),
                   [&](const WalkGradientBatch<T>& batch, std::int64_t image, void* memory) {
                       WalkArena arena(memory);
-                      WalkGradient<T> gradient(paths, batch, arena, params.execution);
+                      WalkGradient<T> gradient(plan, batch, arena, params.execution);
                       const WalkGradientBatch<T> of = only(batch, image);
                       if (of.grad_boundary) {
                           gradient.of_both(chebyshev, params.options.beta, of);

@@ -1,9 +1,7 @@
 #include "ops/cpu/random_walk_image.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
 #include <utility>
 
 namespace wsss_fast {
@@ -22,39 +20,19 @@ constexpr std::int64_t kUnit = WalkLayout::kAlignment / static_cast<std::int64_t
 }  // namespace
 
 template <typename T>
-void raise_affinities(T* values, std::int64_t count, double exponent) {
-    constexpr double kLargestInteger = 64;
-    constexpr T kNothing = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
-    if (exponent >= 0 && exponent == std::floor(exponent) && exponent <= kLargestInteger) {
-        walk_loops<T>().raise(values, count, static_cast<int>(exponent));
-        return;
-    }
-    for (std::int64_t i = 0; i < count; ++i) {
-        const T power = std::pow(values[i], static_cast<T>(exponent));
-        values[i] = power < kNothing ? T(0) : power;
-    }
-}
-
-WalkSpan::WalkSpan(const WalkLayout& layout, const Offset& offset, std::int64_t y)
-    : begin(std::max<std::int64_t>(0, -offset.dx)),
-      end(std::min(layout.width, layout.width - offset.dx)) {
-    if (y + offset.dy >= layout.height || end < begin) end = begin;
-}
-
-template <typename T>
-WalkImage<T>::WalkImage(const Paths& paths, std::int64_t height, std::int64_t width,
+WalkImage<T>::WalkImage(const PathPlan& plan, std::int64_t height, std::int64_t width,
                         std::int64_t maps, WalkArena& arena, const Execution& execution)
-    : paths_(paths), maps_(maps), layout_{}, execution_(execution) {
+    : plan_(plan), maps_(maps), layout_{}, execution_(execution) {
     layout_.height = height;
     layout_.width = width;
-    layout_.count = static_cast<int>(paths.size());
-    layout_.reach = paths.reach();
+    layout_.count = static_cast<int>(plan.paths().size());
+    layout_.reach = plan.paths().reach();
     layout_.stride = round_up(round_up(width, kUnit<T>) + layout_.reach, kUnit<T>);
     layout_.plane = layout_.stride * height;
 
     const std::int64_t row_of_weights = layout_.count * layout_.stride;
     ends_.assign(static_cast<std::size_t>(layout_.reach + 1), 0);
-    for (const Offset& offset : paths.offsets()) {
+    for (const Offset& offset : plan.paths().offsets()) {
         const std::int64_t weight = static_cast<std::int64_t>(neighbours_.size()) * layout_.stride;
         neighbours_.push_back({offset.dy * layout_.stride + offset.dx, weight,
                                weight - offset.dy * row_of_weights - offset.dx});
@@ -104,17 +82,17 @@ void WalkImage<T>::build(const T* boundary, double beta) {
     std::fill(weights_ - edge(), weights_, T(0));
     T* const end = weights_ + layout_.count * layout_.plane;
     std::fill(end, end + edge(), T(0));
-    for_rows([&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t y = first; y < last; ++y) {
-            T* row = weights_ + pair_row(y);
-            for (std::size_t p = 0; p < paths_.size(); ++p, row += layout_.stride) {
-                const WalkSpan span(layout_, paths_.offset(p), y);
+    const WalkPaths<T> paths(plan_, layout_.height, layout_.width);
+    paths.for_bands(execution_, [&](const PathBands::Band& band) {
+        Buffer<T> planes = paths.load(band, boundary);
+        for (std::int64_t y = 0; y < band.rows; ++y) {
+            T* row = weights_ + pair_row(band.first + y);
+            for (std::int64_t p = 0; p < layout_.count; ++p, row += layout_.stride) {
+                const WalkSpan span = paths.span(p, band.first + y);
                 std::fill(row, row + layout_.stride, T(0));
-                if (span.begin == span.end) continue;
-                path_maximum(paths_, p, boundary + y * layout_.width + span.begin, layout_.width,
-                             span.end - span.begin, row + span.begin);
-                for (std::int64_t x = span.begin; x < span.end; ++x) row[x] = T(1) - row[x];
-                raise_affinities(row + span.begin, span.end - span.begin, beta);
+                path_loops<T>().affinity(paths.pieces(p), planes.data() + paths.at(y, span),
+                                         span.count, row + span.begin);
+                raise_affinities(row + span.begin, span.count, beta);
             }
         }
     });
@@ -158,8 +136,6 @@ void WalkImage<T>::gradient_step(const WalkGradientStep<T>& step) const {
     });
 }
 
-template void raise_affinities(float*, std::int64_t, double);
-template void raise_affinities(double*, std::int64_t, double);
 template class WalkImage<float>;
 template class WalkImage<double>;
 

@@ -4,8 +4,9 @@
 #include <vector>
 
 #include "common/parallel.h"
-#include "common/paths.h"
+#include "common/path_plan.h"
 #include "ops/cpu/random_walk_isa.h"
+#include "ops/cpu/random_walk_paths.h"
 
 namespace wsss_fast {
 
@@ -35,7 +36,7 @@ template <typename T>
 class WalkImage {
   public:
     // Threads are put to work on the rows, where there is enough for them to do.
-    WalkImage(const Paths& paths, std::int64_t height, std::int64_t width, std::int64_t maps,
+    WalkImage(const PathPlan& plan, std::int64_t height, std::int64_t width, std::int64_t maps,
               WalkArena& arena, const Execution& execution);
     // `layout_` points into the vectors.
     WalkImage(const WalkImage&) = delete;
@@ -91,7 +92,7 @@ class WalkImage {
   private:
     std::int64_t edge() const;  // zeros before the first pixel of an array
 
-    const Paths& paths_;
+    const PathPlan& plan_;
     std::int64_t maps_;
     WalkLayout layout_;
     Execution execution_;
@@ -100,18 +101,6 @@ class WalkImage {
     T* inverse_degrees_;
     std::vector<WalkNeighbour> neighbours_;
     std::vector<int> ends_;
-};
-
-// values = values ** exponent, and 0 where that is so small that it changes nothing beside 1.
-template <typename T>
-void raise_affinities(T* values, std::int64_t count, double exponent);
-
-// The pixels of row y whose path p stays inside the image: [begin, end), empty where none does.
-struct WalkSpan {
-    std::int64_t begin;
-    std::int64_t end;
-
-    WalkSpan(const WalkLayout& layout, const Offset& offset, std::int64_t y);
 };
 
 }  // namespace wsss_fast

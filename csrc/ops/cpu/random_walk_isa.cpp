@@ -26,17 +26,25 @@ using Value = typename Lanes<T>::value;
 template <typename T>
 constexpr T kNothing = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
 
+// In registers: a loop over the bits of the exponent for each number would not be vectorised.
+template <typename T, int kCount>
+void raise_block(T* values, int exponent) {
+    using Block = Pack<T, kCount>;
+    typename Block::value square = Block::load(values);
+    typename Block::value power = Block::all(T(1));
+    for (int rest = exponent; rest > 0; rest >>= 1) {
+        if (rest & 1) power *= square;
+        square *= square;
+    }
+    const typename Block::value nothing{};
+    Block::store(values, power < Block::all(kNothing<T>) ? nothing : power);
+}
+
 template <typename T>
 void raise(T* values, std::int64_t count, int exponent) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        T square = values[i];
-        T power = T(1);
-        for (int rest = exponent; rest > 0; rest >>= 1) {
-            if (rest & 1) power *= square;
-            square *= square;
-        }
-        values[i] = power < kNothing<T> ? T(0) : power;
-    }
+    std::int64_t i = 0;
+    for (; i + kLanes<T> <= count; i += kLanes<T>) raise_block<T, kLanes<T>>(values + i, exponent);
+    for (; i < count; ++i) raise_block<T, 1>(values + i, exponent);
 }
 
 // How many neighbours a row has below and above: what lies beyond the image is left out.
