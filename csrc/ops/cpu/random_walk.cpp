@@ -25,16 +25,16 @@ class Walk {
     void run(const WalkOptions& options, const std::vector<double>& chebyshev, const T* cam,
              const T* boundary, T* out) {
         image_.build(boundary, options.beta);
-        const std::int64_t pixels = image_.layout().height * image_.layout().width;
-        image_.fill(current_,
-                    [&](std::int64_t i) { return cam[i] * (T(1) - boundary[i % pixels]); });
+        image_.fill(current_, [&](const WalkValue& value) {
+            return cam[value.i] * (T(1) - boundary[value.pixel]);
+        });
         image_.clear_maps(previous_, image_.maps());
         if (options.method == WalkMethod::kChebyshev) {
             image_.chebyshev_sum(chebyshev, current_, previous_, sum_);
         } else {
             take_steps(options.steps);
         }
-        image_.for_values([&](std::int64_t i, std::int64_t at) { out[i] = sum_[at]; });
+        image_.for_values([&](const WalkValue& value) { out[value.i] = sum_[value.at]; });
     }
 
   private:

@@ -55,21 +55,18 @@ class WalkGradient {
     }
 
   private:
-    std::int64_t image_pixels() const { return image_.layout().height * image_.layout().width; }
-
     void start(const WalkGradientBatch<T>& of, double beta) {
         image_.build(of.boundary, beta);
-        image_.fill(grad_, [&](std::int64_t i) { return of.grad_out[i]; });
-        image_.for_values(
-            [&](std::int64_t, std::int64_t at) { grad_[at] *= image_.inverse_degree(at); });
-        image_.clear_maps(z_, image_.maps());
+        image_.fill(grad_, [&](const WalkValue& value) {
+            return of.grad_out[value.i] * image_.inverse_degree(value);
+        });
         image_.clear_maps(previous_z_, image_.maps());
     }
 
     // Forwards through x_0 .. x_K, then backwards with z_k, what reaches x_k over its degree.
     void walk(const std::vector<double>& chebyshev, const WalkGradientBatch<T>& of) {
-        image_.fill(x_, [&](std::int64_t i) {
-            return of.cam[i] * (T(1) - of.boundary[i % image_pixels()]);
+        image_.fill(x_, [&](const WalkValue& value) {
+            return of.cam[value.i] * (T(1) - of.boundary[value.pixel]);
         });
         image_.clear_maps(previous_x_, image_.maps());
         image_.clear_maps(pixels_, 1);
@@ -82,7 +79,7 @@ class WalkGradient {
         }
         std::swap(x_, previous_x_);  // the last but one is the first to be gone back from
         const auto last = static_cast<T>(chebyshev[degree]);
-        image_.for_values([&](std::int64_t, std::int64_t at) { z_[at] = last * grad_[at]; });
+        image_.fill(z_, [&](const WalkValue& value) { return last * grad_[value.at]; });
         for (std::size_t k = degree; k-- > 0;) {
             image_.gradient_step({x_, previous_x_, z_, previous_z_, grad_, T(k == 0 ? 1 : 2),
                                   static_cast<T>(chebyshev[k]), pairs_, pixels_});
@@ -93,12 +90,12 @@ class WalkGradient {
 
     // z_ is the gradient with respect to the seed, cam * (1 - boundary), over the degree.
     void write_grad_cam(const WalkGradientBatch<T>& of) const {
-        if (of.grad_boundary) std::fill(of.grad_boundary, of.grad_boundary + image_pixels(), T(0));
-        image_.for_values([&](std::int64_t i, std::int64_t at) {
-            const std::int64_t pixel = i % image_pixels();
-            const T grad = z_[at] / image_.inverse_degree(at);
-            of.grad_cam[i] = grad * (T(1) - of.boundary[pixel]);
-            if (of.grad_boundary) of.grad_boundary[pixel] -= grad * of.cam[i];
+        const std::int64_t pixels = image_.layout().height * image_.layout().width;
+        if (of.grad_boundary) std::fill(of.grad_boundary, of.grad_boundary + pixels, T(0));
+        image_.for_values([&](const WalkValue& value) {
+            const T grad = z_[value.at] / image_.inverse_degree(value);
+            of.grad_cam[value.i] = grad * (T(1) - of.boundary[value.pixel]);
+            if (of.grad_boundary) of.grad_boundary[value.pixel] -= grad * of.cam[value.i];
         });
     }
 

@@ -31,6 +31,15 @@ class WalkArena {
     std::int64_t bytes_ = 0;
 };
 
+// A value of maps: where it is in an array [maps, height, width] and in maps as an image lays them
+// out, and where its pixel is in one map of either.
+struct WalkValue {
+    std::int64_t i;
+    std::int64_t at;
+    std::int64_t pixel;
+    std::int64_t pixel_at;
+};
+
 // One image as the walk sees it: the weights of its pixels' neighbours, and steps over its maps.
 template <typename T>
 class WalkImage {
@@ -57,22 +66,27 @@ class WalkImage {
     void chebyshev_sum(const std::vector<double>& coefficients, T* x, T* spare, T* sum) const;
     void gradient_step(const WalkGradientStep<T>& step) const;
 
-    // Fills maps of this layout, zeros around them, with make(i) of every value i of an array
-    // [maps, height, width].
+    // Calls body(value) for every value of all maps.
+    template <typename Body>
+    void for_values(Body&& body) const {
+        WalkValue value{};
+        for (std::int64_t map = 0; map < maps_; ++map) {
+            value.pixel = 0;
+            for (std::int64_t y = 0; y < layout_.height; ++y) {
+                for (std::int64_t x = 0; x < layout_.width; ++x, ++value.i, ++value.pixel) {
+                    value.pixel_at = y * layout_.stride + x;
+                    value.at = map * layout_.plane + value.pixel_at;
+                    body(value);
+                }
+            }
+        }
+    }
+
+    // maps = make(value), and zeros around them.
     template <typename Make>
     void fill(T* maps, Make&& make) const {
         clear_maps(maps, maps_);
-        for_values([&](std::int64_t i, std::int64_t at) { maps[at] = make(i); });
-    }
-
-    // Calls body(i, at) for every value i of an array [maps, height, width], which maps of this
-    // layout have at `at`.
-    template <typename Body>
-    void for_values(Body&& body) const {
-        std::int64_t i = 0;
-        for (std::int64_t row = 0; row < maps_ * layout_.height; ++row) {
-            for (std::int64_t x = 0; x < layout_.width; ++x, ++i) body(i, row * layout_.stride + x);
-        }
+        for_values([&](const WalkValue& value) { maps[value.at] = make(value); });
     }
 
     // Calls body(begin, end) for ranges of rows.
@@ -84,8 +98,7 @@ class WalkImage {
     const WalkLayout& layout() const { return layout_; }
     std::int64_t maps() const { return maps_; }
     const Execution& execution() const { return execution_; }
-    // 1 / degree of the pixel that maps of this layout have at `at`.
-    T inverse_degree(std::int64_t at) const { return inverse_degrees_[at % layout_.plane]; }
+    T inverse_degree(const WalkValue& value) const { return inverse_degrees_[value.pixel_at]; }
     // Where pairs of row y begin, those of its first neighbour first.
     std::int64_t pair_row(std::int64_t y) const { return y * layout_.count * layout_.stride; }
 
