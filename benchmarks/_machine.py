@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import _peer
 import torch
 
 import wsss_fast
@@ -52,7 +51,8 @@ def others_seconds() -> float:
     return busy - sum(os.times()[:4])
 
 
-def describe() -> dict[str, Any]:
+def describe(peer: str | None = None) -> dict[str, Any]:
+    """``peer`` is a distribution of the package index."""
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()
     return {
@@ -62,6 +62,24 @@ def describe() -> dict[str, Any]:
         "cores": cores(),
         "isa": [isa for isa in _ISA if isa in flags],
         "wsss_fast": wsss_fast.build_info(),
-        "peer": f"{_peer.DISTRIBUTION} {importlib.metadata.version(_peer.DISTRIBUTION)}",
+        **({} if peer is None else {"peer": f"{peer} {_version(peer)}"}),
         "numpy": importlib.metadata.version("numpy"),
     }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def headline(machine: dict[str, Any]) -> str:
+    """What ``describe`` found, in a sentence."""
+    versions = machine["wsss_fast"]
+    software = [f"wsss_fast {versions['version']} ({versions['compiler']})", f"torch {versions['torch']}"]
+    software += [machine["peer"]] if "peer" in machine else []
+    return (
+        f"{', '.join(software)}; {machine['cpu']}, family {machine['cpu_family']}, model "
+        f"{machine['cpu_model']}, {machine['cores']} cores."
+    )
