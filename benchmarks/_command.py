@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import _machine
 import _table
+from _machine import Watch
 from _table import Judged, LeftOut
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,18 +64,19 @@ class Measured(Generic[AnyRow]):
 def measure(
     cases: Mapping[str, Callable[[], Iterator[AnyRow]]],
     line: Callable[[Sequence[str]], str] = _table.line,
+    disturbance: Mapping[str, float] | None = None,
 ) -> Measured[AnyRow]:
-    """Prints each row as soon as it is there."""
-    measured = Measured[AnyRow]()
+    """Prints each row as soon as it is there. ``disturbance`` is of what was measured before."""
+    measured = Measured[AnyRow](disturbance=dict(disturbance or {}))
     for name, case in cases.items():
-        start, others = time.perf_counter(), _machine.others_seconds()
+        watch = Watch()
         try:
             for row in case():
                 measured.rows.append(row)
                 print(line(row.cells()), flush=True)
         except LeftOut as reason:
             measured.left_out.append(f"{name}: {reason}")
-        measured.disturbance[name] = (_machine.others_seconds() - others) / (time.perf_counter() - start)
+        measured.disturbance[name] = watch.others()
     print(f"\n{_table.summary(measured.rows)}")
     for note in measured.notes():
         print(note)

@@ -185,15 +185,11 @@ def _prepare(run: Callable[[np.ndarray, np.ndarray], object], folder: str) -> Ca
     # Loaded without a temporary copy, and touched: an input is resident before the call.
     image, unary = np.load(Path(folder, "image.npy")), np.load(Path(folder, "unary.npy"))
     height, width = 12, 16
+    noise = np.random.default_rng(0).integers(0, 256, (3, height, width), dtype=np.uint8)
+    ones: np.ndarray = np.ones((len(unary), height, width), np.float32)
     if unary.ndim == 2:  # the peer's layout
-        tiny_image, tiny_unary = (height, width, 3), (len(unary), height * width)
-    else:
-        tiny_image, tiny_unary = (3, height, width), (len(unary), height, width)
-    noise = np.random.default_rng(0).integers(0, 256, tiny_image, dtype=np.uint8)
-    return Call(
-        warm_up=partial(run, noise, np.ones(tiny_unary, np.float32)),
-        run=partial(run, image, unary),
-    )
+        noise, ones = np.ascontiguousarray(noise.transpose(1, 2, 0)), ones.reshape(len(unary), -1)
+    return Call(warm_up=partial(run, noise, ones), run=partial(run, image, unary))
 
 
 def _peer_of_arrays(image: np.ndarray, unary: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,18 @@ def name() -> str:
     return f"{model}-{cores()}cores_torch{torch_version}_wsss_fast{wsss_fast.__version__}"
 
 
-def others_seconds() -> float:
+class Watch:
+    """How busy others keep the machine from now on."""
+
+    def __init__(self) -> None:
+        self._start, self._others = time.perf_counter(), _others_seconds()
+
+    def others(self) -> float:
+        """Cores in use by others, on average since the watch was made."""
+        return (_others_seconds() - self._others) / (time.perf_counter() - self._start)
+
+
+def _others_seconds() -> float:
     """CPU time since the start of the machine that went to others: to processes that are neither this one nor
     finished children of it, and to other guests of the host. NaN where the system does not tell.
     """
