@@ -9,9 +9,9 @@ import _fusion
 import _memory
 from _compare import check_same
 from _memory import MEGABYTE
-from _setting import THREADS, Case, Setting, same_bits
+from _setting import OTHERS, THREADS, Case, Setting, same_bits
 from _table import Row, at_least, at_most, ratios
-from _timing import Way, in_turns
+from _timing import SETTLED, Way, in_turns
 
 NAME = f"fuse_cams, {_fusion.PRESENT} of {_fusion.CLASSES} classes"
 OFTEN = 6  # times as many repetitions as of what takes longer than milliseconds
@@ -26,9 +26,10 @@ def speed(setting: Setting) -> Iterator[Row]:
             established, first, ours = (f(*inputs) for f in functions)
             check_same("fuse_cams and the established order", ours, established, 1e-5)
             check_same("fuse_cams and choosing first", ours, first, 1e-5)
-        return [Way(partial(f, *inputs), THREADS) for f in functions]
+        others = _fusion.inputs(seed + OTHERS)
+        return [Way(partial(f, *inputs), THREADS, rehearse=partial(f, *others)) for f in functions]
 
-    *rivals, ours = in_turns(setting.rounds(ways, OFTEN))
+    *rivals, ours = in_turns(setting.rounds(ways, OFTEN), SETTLED)
     names, bars = ("established order", "torch, choosing first"), (20, 1.5)
     for name, bar, theirs in zip(names, bars, rivals, strict=True):
         yield Row(

@@ -12,7 +12,7 @@ from _memory import MEGABYTE, Call
 from _path import BATCH, LOSS_BATCH
 from _setting import THREADS, Case, Setting, same_bits
 from _table import Row, at_least, at_most, ratios
-from _timing import Way, in_turns
+from _timing import SETTLED, Way, in_turns
 
 AFFINITY = f"path_affinity, batch {BATCH}"
 LOSS = f"affinity loss, batch {LOSS_BATCH}"
@@ -31,7 +31,7 @@ def affinity(setting: Setting) -> Iterator[Row]:
             check_same("path_affinity and slices", results[2], results[1], 1e-5)
         return [Way(partial(_path.forward_backward, f, boundary, grad), THREADS) for f in functions]
 
-    *rivals, ours = in_turns(setting.rounds(ways))
+    *rivals, ours = in_turns(setting.rounds(ways), SETTLED)
     for name, bar, theirs in zip((PUBLISHED, "shifted slices"), (15, 8), rivals, strict=True):
         yield Row(
             AFFINITY,
@@ -54,7 +54,7 @@ def loss(setting: Setting) -> Iterator[Row]:
             check_same("the loss and its published form", ours, theirs, 1e-4)
         return [Way(partial(_path.loss_and_gradients, f, *inputs), THREADS) for f in (published, ours_)]
 
-    theirs, ours = in_turns(setting.rounds(ways))
+    theirs, ours = in_turns(setting.rounds(ways), SETTLED)
     yield Row(
         LOSS,
         ratios(theirs, ours),

@@ -15,6 +15,7 @@ from _timing import Way
 from torch import Tensor
 
 THREADS = 2
+OTHERS = 1_000_000  # added to a seed for inputs to rehearse on
 
 
 @dataclass(frozen=True)

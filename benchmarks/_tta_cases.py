@@ -11,7 +11,7 @@ from _compare import check_same
 from _memory import MEGABYTE
 from _setting import THREADS, Case, Setting, same_bits
 from _table import Row, at_least, at_most, ratios
-from _timing import Way, in_turns
+from _timing import SETTLED, Way, in_turns
 
 BARS = {21: 6, 201: 8}  # by the number of classes
 STRIDES = (1, 4)
@@ -41,7 +41,9 @@ def speed(classes: int) -> Case:
             upsampling = partial(_tta.ttach, logits, "labels", network_upsamples=True)
             return [*both, Way(upsampling, THREADS)]
 
-        labels_theirs, labels_ours, mean_theirs, mean_ours, *upsampled = in_turns(setting.rounds(ways))
+        labels_theirs, labels_ours, mean_theirs, mean_ours, *upsampled = in_turns(
+            setting.rounds(ways), SETTLED
+        )
         found = [("labels", "ttach", labels_theirs, labels_ours), ("mean", "ttach", mean_theirs, mean_ours)]
         found += [("labels", "ttach, resampled twice", theirs, labels_ours) for theirs in upsampled]
         for output, against, theirs, ours in found:

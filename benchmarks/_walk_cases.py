@@ -15,7 +15,7 @@ from _compare import check_same, relative_error
 from _memory import MEGABYTE
 from _setting import THREADS, Case, Setting, same_bits
 from _table import LeftOut, Row, at_least, at_most, ratios
-from _timing import Way, in_turns
+from _timing import SETTLED, Way, in_turns
 from torch import Tensor
 
 import wsss_fast
@@ -48,7 +48,7 @@ def speed(setting: Setting) -> Iterator[Row]:
                 Way(partial(_walk.transition, boundary), THREADS),
             ]
 
-        sparse, ours, matrix = in_turns(setting.rounds(ways))
+        sparse, ours, matrix = in_turns(setting.rounds(ways), SETTLED)
         judged = name == f"K={MAPS}"
         yield Row(
             f"random_walk, {name}",
@@ -87,7 +87,7 @@ def dense(setting: Setting) -> Iterator[Row]:
     def ways(seed: int) -> list[Way]:
         return [Way(partial(_walk.ours, *_walk.inputs(MAPS, seed)), THREADS)]
 
-    (ours,) = in_turns(setting.rounds(ways))
+    (ours,) = in_turns(setting.rounds(ways), SETTLED)
     peak = _memory.peak(partial(_walk.our_call, MAPS), THREADS)
     against = f"dense, {theirs['date']}:"
     yield Row(
@@ -133,7 +133,7 @@ def batch(setting: Setting) -> Iterator[Row]:
     def ways(seed: int) -> list[Way]:
         return [Way(partial(_walk.ours, *_walk.inputs(MAPS, seed, count)), THREADS) for count in (1, images)]
 
-    one, many = in_turns(setting.rounds(ways))
+    one, many = in_turns(setting.rounds(ways), SETTLED)
     yield Row(
         f"random_walk, K={MAPS}: batch of {images}",
         ratios(many, one),

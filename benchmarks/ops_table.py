@@ -21,6 +21,7 @@ import _table
 import _tta
 from _ops_cases import CASES
 from _setting import Setting
+from _timing import SETTLED
 
 
 def arguments() -> argparse.Namespace:
@@ -61,10 +62,11 @@ def describe(machine: dict[str, Any], repeats: int) -> list[str]:
     return [
         _machine.headline(machine),
         f"Times are medians over {repeats} repetitions or more, each on inputs of its own; the figure is the "
-        "median of the ratios of the single repetitions. Memory is the peak of the first call of a fresh "
-        "process, above inputs, outputs and gradients, in units of 10^6 bytes; what a rival has built "
-        "beforehand (a sparse matrix, index tables) counts neither in its time nor in its memory. A row "
-        "without a bar is there to compare with.",
+        "median of the ratios of the single repetitions. Before each call the machine has settled for "
+        f"{1000 * SETTLED:g} ms, and fuse_cams and its rivals are called once on other inputs. Memory is the "
+        "peak of the first call of a fresh process, above inputs, outputs and gradients, in units of 10^6 "
+        "bytes; what a rival has built beforehand (a sparse matrix, index tables) counts neither in its time "
+        "nor in its memory. A row without a bar is there to compare with.",
     ]
 
 

@@ -29,9 +29,9 @@ import _walk
 import _work
 from _machine import Watch
 from _peaks import NoCompilerError, Peaks
-from _setting import Setting
+from _setting import OTHERS, Setting
 from _table import Bound, at_most
-from _timing import Way, in_turns, threads
+from _timing import SETTLED, Way, in_turns, threads
 from _work import Work
 
 COUNTS = (1, 2)
@@ -139,10 +139,10 @@ def rows(
     """``work`` is for a number of threads."""
 
     def ways(seed: int) -> list[Way]:
-        run = make(seed)
-        return [Way(run, p.threads) for p in peaks]
+        run, rehearse = make(seed), make(seed + OTHERS)
+        return [Way(run, p.threads, rehearse) for p in peaks]
 
-    for p, measured in zip(peaks, in_turns(setting.rounds(ways, often)), strict=True):
+    for p, measured in zip(peaks, in_turns(setting.rounds(ways, often), SETTLED), strict=True):
         todo = work(p.threads)
         with threads(p.threads):
             pages = _new_pages(make(0))
@@ -270,8 +270,8 @@ def describe(machine: dict[str, Any], peaks: Sequence[Peaks]) -> list[str]:
         f"fit the {_peaks.core_cache() / 2**20:g} MiB that a core has) at that of the last cache; a row of "
         "its own has it at the bandwidth of memory, too. Arithmetic: the operations, where one is an "
         "addition, a multiplication, a maximum or a comparison of one value and an exponential is 20. The "
-        "ratio is what was measured (median) over the floor. Counts are lower bounds: see "
-        "benchmarks/_work.py.",
+        "ratio is what was measured (median, each call after one on other inputs) over the floor. Counts are "
+        "lower bounds: see benchmarks/_work.py.",
         f"New pages is memory that the system handed out during a call. It writes zeros there first: {fresh} "
         "GB/s by threads, far from a copy's bandwidth. That time is in what was measured and not in the "
         "floor.",
