@@ -6,10 +6,10 @@ import importlib.metadata
 import os
 import platform
 import re
+import time
 from pathlib import Path
 from typing import Any
 
-import _peer
 import torch
 
 import wsss_fast
@@ -40,7 +40,18 @@ def name() -> str:
     return f"{model}-{cores()}cores_torch{torch_version}_wsss_fast{wsss_fast.__version__}"
 
 
-def others_seconds() -> float:
+class Watch:
+    """How busy others keep the machine from now on."""
+
+    def __init__(self) -> None:
+        self._start, self._others = time.perf_counter(), _others_seconds()
+
+    def others(self) -> float:
+        """Cores in use by others, on average since the watch was made."""
+        return (_others_seconds() - self._others) / (time.perf_counter() - self._start)
+
+
+def _others_seconds() -> float:
     """CPU time since the start of the machine that went to others: to processes that are neither this one nor
     finished children of it, and to other guests of the host. NaN where the system does not tell.
     """
@@ -52,7 +63,8 @@ def others_seconds() -> float:
     return busy - sum(os.times()[:4])
 
 
-def describe() -> dict[str, Any]:
+def describe(peer: str | None = None) -> dict[str, Any]:
+    """``peer`` is a distribution of the package index."""
     cpu = _cpuinfo()
     flags = cpu.get("flags", "").split()
     return {
@@ -62,6 +74,24 @@ def describe() -> dict[str, Any]:
         "cores": cores(),
         "isa": [isa for isa in _ISA if isa in flags],
         "wsss_fast": wsss_fast.build_info(),
-        "peer": f"{_peer.DISTRIBUTION} {importlib.metadata.version(_peer.DISTRIBUTION)}",
+        **({} if peer is None else {"peer": f"{peer} {_version(peer)}"}),
         "numpy": importlib.metadata.version("numpy"),
     }
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def headline(machine: dict[str, Any]) -> str:
+    """What ``describe`` found, in a sentence."""
+    versions = machine["wsss_fast"]
+    software = [f"wsss_fast {versions['version']} ({versions['compiler']})", f"torch {versions['torch']}"]
+    software += [machine["peer"]] if "peer" in machine else []
+    return (
+        f"{', '.join(software)}; {machine['cpu']}, family {machine['cpu_family']}, model "
+        f"{machine['cpu_model']}, {machine['cores']} cores."
+    )

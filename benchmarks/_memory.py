@@ -1,74 +1,84 @@
-"""Peak memory of the first CRF call of a fresh process, above what its inputs and its output take.
+"""Peak memory of the first call of a fresh process, above what its inputs and its outputs take.
 
-`peak` starts this file as that process. What came before the call does not count: imports, inputs, the
-start-up of libraries (a call on a tiny image) and freed memory that the allocator still held are all in the
-baseline, from which the high-water mark of resident memory is taken anew.
+What came before the call does not count: imports, inputs, the start-up of libraries (a call on a tiny input)
+and freed memory that the allocator still held are all in the baseline, from which the high-water mark of
+resident memory is taken anew.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import multiprocessing
 import re
-import subprocess
-import sys
-import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from _problem import Problem
+import torch
+from torch import Tensor
 
-_TINY = 12, 16
+MEGABYTE = 1e6
 
 
 class PeakMemoryError(RuntimeError):
     """The peak cannot be measured on this system, or the process that measures it failed."""
 
 
-def peak(side: str, problem: Problem, threads: int) -> int:
-    """Bytes, for one unary with sxy 50 and srgb 5; ``side`` is "peer" or "ours"."""
-    if side == "peer":
-        image, unary = problem.peer_image, problem.peer_unaries[0]
-    else:
-        image, unary = problem.image.numpy(), problem.unary[0].numpy()
-    with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, "image.npy"), image)
-        np.save(Path(folder, "unary.npy"), unary)
-        command = [sys.executable, __file__, side, folder, str(threads)]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)
-    if child.returncode != 0:
-        raise PeakMemoryError(f"peak memory of {side}: the process that measures it failed:\n{child.stderr}")
-    return int(child.stdout)
+@dataclass(frozen=True)
+class Call:
+    """Inputs that are in memory, and what is measured on them."""
+
+    warm_up: Callable[[], object]  # the same on a tiny input
+    run: Callable[[], object]  # returns all that is output: tensors, arrays, lists and tuples of them
 
 
-def _run(side: str, threads: int) -> Callable[[np.ndarray, np.ndarray], int]:
-    """The CRF of a side: image and unary -> bytes of Q, with Q alive until it is known."""
-    import _ours
-    import _peer
-    import torch
+@dataclass(frozen=True)
+class FirstCall:
+    peak: int  # bytes
+    milliseconds: float
 
-    from wsss_fast import Bilateral
 
+def peak(prepare: Callable[[], Call], threads: int) -> int:
+    """Bytes. See :func:`first_call`."""
+    return first_call(prepare, threads).peak
+
+
+def first_call(prepare: Callable[[], Call], threads: int) -> FirstCall:
+    """``prepare`` runs in the fresh process, to which it is sent: a function of a module, or a partial of
+    one with functions, numbers and strings."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit this process's memory
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as process:
+        try:
+            return process.submit(_measure, prepare, threads).result()
+        except BrokenProcessPool as error:
+            raise PeakMemoryError("peak memory: the process that measures it died") from error
+
+
+def _measure(prepare: Callable[[], Call], threads: int) -> FirstCall:
     torch.set_num_threads(threads)
-    bilateral = Bilateral(sxy=50, srgb=5, compat=10)
+    call = prepare()
+    call.warm_up()
+    _release()
+    _reset_high_water()
+    before = _high_water()
+    start = time.perf_counter()
+    output = call.run()
+    elapsed = time.perf_counter() - start
+    # What the allocator could not give back may hold all of a small output.
+    beyond = max(0, _high_water() - before - _bytes(output))
+    return FirstCall(beyond, 1000 * elapsed)
 
-    def peer(image: np.ndarray, unary: np.ndarray) -> int:
-        return _peer.crf(image, unary, bilateral).nbytes
 
-    def ours(image: np.ndarray, unary: np.ndarray) -> int:
-        return _ours.crf(torch.from_numpy(image), torch.from_numpy(unary), bilateral).nbytes
-
-    return {"peer": peer, "ours": ours}[side]
-
-
-def _tiny(side: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    height, width = _TINY
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    unary = np.ones((classes, height, width), np.float32)
-    if side == "peer":
-        return image, unary.reshape(classes, -1)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)), unary
+def _bytes(output: Any) -> int:
+    if isinstance(output, (Tensor, np.ndarray)):
+        return int(output.nbytes)
+    return sum(_bytes(item) for item in output)
 
 
 def _release() -> None:
@@ -94,19 +104,3 @@ def _high_water() -> int:
     if found is None:
         raise PeakMemoryError("peak memory: /proc/self/status has no VmHWM")
     return int(found[1]) * 1024
-
-
-def _measure(side: str, folder: Path, threads: int) -> int:
-    # Loaded without a temporary copy, and touched: an input is resident before the call.
-    image, unary = np.load(folder / "image.npy"), np.load(folder / "unary.npy")
-    run = _run(side, threads)
-    run(*_tiny(side, unary.shape[0]))
-    _release()
-    _reset_high_water()
-    before = _high_water()
-    output = run(image, unary)
-    return _high_water() - before - output
-
-
-if __name__ == "__main__":
-    print(_measure(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

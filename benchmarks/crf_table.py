@@ -11,52 +11,29 @@ thread and ours on two follow each other.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import _command
 import _machine
+import _peer
 import _table
 from _crf_cases import CASES, MEMORY_PICTURES, Setting
 from _photos import PhotosError, Picture, choose, photographs, scenes
-from _table import Row
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(os.environ.get("WSSS_FAST_SHARED", ROOT.parent / "shared"))
-PHOTOS = SHARED / "data" / "catdogperson" / "JPEGImages"
-RESULTS = ROOT / "benchmarks" / "results"
-QUIET = 0.1  # cores that others may use during a case before the table says so
-ENOUGH = 5  # repetitions of a median that may be published
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
+PHOTOS = _command.SHARED / "data" / "catdogperson" / "JPEGImages"
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="The dense CRF against its bars, in one table.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--repeats", type=positive, default=ENOUGH, help="pictures to measure on")
+    parser = _command.parser("The dense CRF against its bars, in one table.", CASES, "pictures to measure on")
     parser.add_argument(
         "--photos",
         default=str(PHOTOS),
         metavar="DIR",
         help="a folder of JPEG photographs (the default lies beside the checkout, or in WSSS_FAST_SHARED), "
         "or the word synthetic for made-up scenes",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help=f"where to write the table; by default benchmarks/results/, for a whole table of {ENOUGH} or "
-        "more repeats, and nowhere for less",
     )
     return parser.parse_args()
 
@@ -68,53 +45,29 @@ def main() -> None:
         chosen = choose(source, args.repeats + 1)
     except PhotosError as error:
         sys.exit(f"error: {error}")
-    notes = describe(chosen, args.repeats)
-    print("\n".join(notes), end="\n\n", flush=True)
+    machine = _machine.describe(_peer.DISTRIBUTION)
+    notes = describe(machine, chosen, args.repeats)
+    print("\n\n".join(notes), end="\n\n", flush=True)
 
-    setting = Setting(list(chosen), SHARED)
-    rows: list[Row] = []
-    disturbance: dict[str, float] = {}
+    setting = Setting(list(chosen), _command.SHARED)
     print(_table.header(), flush=True)
-    for name in args.only or CASES:
-        start, others = time.perf_counter(), _machine.others_seconds()
-        for row in CASES[name](setting):
-            rows.append(row)
-            print(_table.line(row.cells()), flush=True)
-        disturbance[name] = (_machine.others_seconds() - others) / (time.perf_counter() - start)
-    print(f"\n{_table.summary(rows)}")
-    if loud := [f"{name} {cores:.2f}" for name, cores in disturbance.items() if cores > QUIET]:
-        notes += ["", f"Not a quiet machine: cores in use by others, by case: {', '.join(loud)}."]
-        print(notes[-1])
-
-    folder = args.output
-    if folder is None and args.only is None and args.repeats >= ENOUGH:
-        folder = RESULTS
-    if folder is not None:
-        about = {
-            "machine": _machine.describe(),
-            "cores_used_by_others": disturbance,
-            "repeats": args.repeats,
-            "pictures": {picture.name: size for picture, size in chosen.items()},
-            "warm_up": setting.pictures[0].name,
-        }
-        name = f"crf_{_machine.name()}"
-        _table.write(folder, name, rows, about, notes)
-        print(f"written to {name}.json and .md in {folder}")
+    measured = _command.measure({name: partial(CASES[name], setting) for name in args.only or CASES})
+    about = {
+        "machine": machine,
+        "pictures": {picture.name: size for picture, size in chosen.items()},
+        "warm_up": setting.pictures[0].name,
+    }
+    table = [_table.header(), *(_table.line(row.cells()) for row in measured.rows)]
+    _command.publish(args, "crf", measured, notes, about, table)
 
 
-def describe(chosen: dict[Picture, int], repeats: int) -> list[str]:
-    machine = _machine.describe()
-    versions = machine["wsss_fast"]
+def describe(machine: dict[str, Any], chosen: dict[Picture, int], repeats: int) -> list[str]:
     sizes = ", ".join(f"{picture.name} {size:,}" for picture, size in chosen.items())
     return [
-        f"wsss_fast {versions['version']} ({versions['compiler']}), torch {versions['torch']}, "
-        f"{machine['peer']}; {machine['cpu']}, family {machine['cpu_family']}, model {machine['cpu_model']}, "
-        f"{machine['cores']} cores.",
-        "",
+        _machine.headline(machine),
         "500 x 375, 10 iterations, Gaussian 3/3, compat 10. Times are medians over the pictures, the figure "
         "is the median of the ratios on the single pictures, for accuracy the worst picture. Pictures: "
         f"{repeats}, for memory {min(repeats, MEMORY_PICTURES)}.",
-        "",
         f"Pictures and their bilateral lattice's vertices at 50/5 (the first warms up): {sizes}.",
     ]
 
