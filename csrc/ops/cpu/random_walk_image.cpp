@@ -44,9 +44,11 @@ WalkImage<T>::WalkImage(const PathPlan& plan, std::int64_t height, std::int64_t 
     const std::int64_t threads = 2 * layout_.count * layout_.plane * maps / kStepOfThread;
     execution_.threads =
         static_cast<int>(std::clamp<std::int64_t>(threads, 1, std::max(execution_.threads, 1)));
-    // A range a thread, so that a thread meets the same rows step after step, in its own cache. No
-    // pixel is computed from another's result, so where rows are cut changes no bit.
-    rows_at_once_ = (height - 1) / execution_.threads + 1;
+    // Every step waits for its slowest thread: with some ranges a thread, the others take over from
+    // one that shares its core. No pixel is computed from another's result of the same step, so
+    // where rows are cut changes no bit.
+    constexpr std::int64_t kRangesOfThread = 4;
+    rows_at_once_ = (height - 1) / (kRangesOfThread * execution_.threads) + 1;
     weights_ = take_pairs(arena);
     inverse_degrees_ = take_maps(arena, 1);
 }
