@@ -21,6 +21,7 @@
 #include "common/paths.h"
 #include "common/refuse.h"
 #include "common/values.h"
+#include "ops/affinity_displacement.h"
 #include "ops/cam_fusion.h"
 #include "ops/crf.h"
 #include "ops/lattice.h"
@@ -283,6 +284,49 @@ void bind_path_affinity(py::module_& m) {
     bind_path_affinity_of<double>(m, "float64");
 }
 
+template <typename T>
+void bind_affinity_displacement_of(py::module_& m, const std::string& dtype) {
+    m.def(("affinity_displacement_" + dtype).c_str(),
+          [](Address boundary_logits, Address displacement, Address labels, Address sums,
+             Address counts, std::int64_t images, std::int64_t height, std::int64_t width,
+             int radius, int threads) {
+              call(threads, [&](const Execution& execution) {
+                  affinity_displacement<T>(
+                      {pointer<const T>(boundary_logits), pointer<const T>(displacement),
+                       pointer<const std::int32_t>(labels), pointer<T>(sums),
+                       pointer<std::int64_t>(counts), images, height, width, radius, execution});
+              });
+          },
+          py::kw_only(), py::arg("boundary_logits"), py::arg("displacement"), py::arg("labels"),
+          py::arg("sums"), py::arg("counts"), py::arg("images"), py::arg("height"),
+          py::arg("width"), py::arg("radius"), py::arg("threads"));
+    m.def(("affinity_displacement_backward_workspace_bytes_" + dtype).c_str(),
+          &affinity_displacement_backward_workspace_bytes<T>, py::kw_only(), py::arg("images"),
+          py::arg("height"), py::arg("width"), py::arg("radius"));
+    m.def(
+        ("affinity_displacement_backward_" + dtype).c_str(),
+        [](Address grad_sums, Address boundary_logits, Address displacement, Address labels,
+           Address grad_boundary_logits, Address grad_displacement, Address workspace,
+           std::int64_t images, std::int64_t height, std::int64_t width, int radius, int threads) {
+            call(threads, [&](const Execution& execution) {
+                affinity_displacement_backward<T>(
+                    {pointer<const T>(grad_sums), pointer<const T>(boundary_logits),
+                     pointer<const T>(displacement), pointer<const std::int32_t>(labels),
+                     pointer<T>(grad_boundary_logits), pointer<T>(grad_displacement),
+                     pointer<void>(workspace), images, height, width, radius, execution});
+            });
+        },
+        py::kw_only(), py::arg("grad_sums"), py::arg("boundary_logits"), py::arg("displacement"),
+        py::arg("labels"), py::arg("grad_boundary_logits"), py::arg("grad_displacement"),
+        py::arg("workspace"), py::arg("images"), py::arg("height"), py::arg("width"),
+        py::arg("radius"), py::arg("threads"));
+}
+
+void bind_affinity_displacement(py::module_& m) {
+    bind_affinity_displacement_of<float>(m, "float32");
+    bind_affinity_displacement_of<double>(m, "float64");
+}
+
 // A batch as Python hands it over: the addresses of its arrays in the order of the struct, and
 // images, maps, height and width.
 using WalkBatchTuple = std::pair<std::array<Address, 3>, std::array<std::int64_t, 4>>;
@@ -374,9 +418,24 @@ void bind_values_of(py::module_& m, const std::string& dtype) {
           py::arg("values"), py::arg("count"), py::arg("low"), py::arg("high"));
 }
 
+template <typename Label>
+void bind_labels_of(py::module_& m, const std::string& dtype) {
+    m.def(("copy_labels_" + dtype).c_str(),
+          [](Address source, std::int64_t count, Address out) {
+              py::gil_scoped_release release;
+              return copy_labels(pointer<const Label>(source), count, pointer<std::int32_t>(out));
+          },
+          py::arg("source"), py::arg("count"), py::arg("out"));
+}
+
 void bind_values(py::module_& m) {
     bind_values_of<float>(m, "float32");
     bind_values_of<double>(m, "float64");
+    bind_labels_of<std::uint8_t>(m, "uint8");
+    bind_labels_of<std::int8_t>(m, "int8");
+    bind_labels_of<std::int16_t>(m, "int16");
+    bind_labels_of<std::int32_t>(m, "int32");
+    bind_labels_of<std::int64_t>(m, "int64");
 }
 
 // ---- cam_fusion --------------------------------------------------------------------------------
@@ -512,6 +571,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("build_info", &build_info);
     bind_crf(m);
     bind_path_affinity(m);
+    bind_affinity_displacement(m);
     bind_random_walk(m);
     bind_values(m);
     bind_cam_fusion(m);

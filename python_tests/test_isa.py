@@ -68,6 +68,21 @@ for radius, h, w in ((2, 5, 4), (3, 40, 12), (5, 21, 41), (10, 60, 75), (12, 64,
         add(torch.autograd.grad(affinity, boundary, torch.randn_like(affinity))[0])
 """
 
+# Rows of less than a tile, of half a tile at the end and of whole ones.
+SCRIPTS["affinity_displacement"] = """
+from wsss_fast.nn import AffinityDisplacementLoss
+for radius, h, w in ((2, 5, 4), (3, 40, 12), (5, 21, 29), (5, 21, 24), (10, 60, 75)):
+    for dtype in (torch.float32, torch.float64):
+        logits = torch.randint(-20, 20, (2, 1, h, w)).to(dtype).mul(0.5).requires_grad_()
+        displacement = torch.randn(2, 2, h, w, dtype=dtype, requires_grad=True)
+        labels = torch.tensor([0, 0, 1, 7, 255])[torch.randint(5, (2, h, w))]
+        losses = AffinityDisplacementLoss(radius)(logits, displacement, labels)
+        for part in losses:
+            add(part.detach())
+        for gradient in torch.autograd.grad(losses.total, (logits, displacement)):
+            add(gradient)
+"""
+
 
 def run(op: str, isa: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "WSSS_FAST_ISA"}

@@ -109,6 +109,68 @@ def path_affinity_backward_float64(
     radius: int,
     threads: int,
 ) -> None: ...
+def affinity_displacement_float32(
+    *,
+    boundary_logits: int,
+    displacement: int,
+    labels: int,
+    sums: int,
+    counts: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
+def affinity_displacement_backward_workspace_bytes_float32(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def affinity_displacement_backward_float32(
+    *,
+    grad_sums: int,
+    boundary_logits: int,
+    displacement: int,
+    labels: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
+def affinity_displacement_float64(
+    *,
+    boundary_logits: int,
+    displacement: int,
+    labels: int,
+    sums: int,
+    counts: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
+def affinity_displacement_backward_workspace_bytes_float64(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def affinity_displacement_backward_float64(
+    *,
+    grad_sums: int,
+    boundary_logits: int,
+    displacement: int,
+    labels: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    threads: int,
+) -> None: ...
 def chebyshev_of_power(n: int, tol: float) -> list[float]: ...
 
 # The addresses of cam, boundary and out; images, maps, height and width.
@@ -166,6 +228,11 @@ def random_walk_backward_float64(
 ) -> None: ...
 def first_outside_float32(values: int, count: int, low: float, high: float) -> int: ...
 def first_outside_float64(values: int, count: int, low: float, high: float) -> int: ...
+def copy_labels_uint8(source: int, count: int, out: int) -> int: ...
+def copy_labels_int8(source: int, count: int, out: int) -> int: ...
+def copy_labels_int16(source: int, count: int, out: int) -> int: ...
+def copy_labels_int32(source: int, count: int, out: int) -> int: ...
+def copy_labels_int64(source: int, count: int, out: int) -> int: ...
 
 # ---- cam_fusion and tta: (address, height, width, flipped) of each input ----
 

@@ -131,7 +131,11 @@ def _check_values(name: str, tensor: Tensor, low: float, high: float, expected: 
         torch.float32: _C.first_outside_float32,
         torch.float64: _C.first_outside_float64,
     }[tensor.dtype]
-    flat = first_outside(_address(tensor), tensor.numel(), low, high)
+    _refuse_at(name, tensor, first_outside(_address(tensor), tensor.numel(), low, high), expected)
+
+
+def _refuse_at(name: str, tensor: Tensor, flat: int, expected: str) -> None:
+    """Raise ValueError about the value at a flat index of a contiguous tensor, unless that is negative."""
     if flat < 0:
         return
     position: list[str] = []
@@ -142,19 +146,28 @@ def _check_values(name: str, tensor: Tensor, low: float, high: float, expected: 
     raise ValueError(_checks.wrong(name, expected, f"{value} at [{','.join(position)}]"))
 
 
-def check_finite(name: str, tensor: Tensor) -> None:
+def _check_finite(name: str, tensor: Tensor) -> None:
     largest = torch.finfo(tensor.dtype).max
     _check_values(name, tensor, -largest, largest, "finite values")
 
 
-def check_labels(name: str, tensor: Tensor) -> None:
-    """Raise ValueError if an integer tensor holds a negative value."""
-    if tensor.dtype != torch.uint8 and tensor.numel() > 0 and (lowest := int(tensor.min())) < 0:
-        raise ValueError(_checks.wrong(name, "labels >= 0", lowest))
+def _labels(name: str, tensor: Tensor) -> Tensor:
+    """An integer tensor as contiguous int32; ValueError where it holds what no label can be.
 
-
-def _check_boundary(name: str, tensor: Tensor) -> None:
-    _check_values(name, tensor, 0.0, 1.0, "values in [0,1]")
+    Not by torch's own operations: those leave its threads spinning, and ours would have to share the
+    processors with them.
+    """
+    tensor = tensor.contiguous()
+    out = tensor.new_empty(tensor.shape, dtype=torch.int32)
+    copy = {
+        torch.uint8: _C.copy_labels_uint8,
+        torch.int8: _C.copy_labels_int8,
+        torch.int16: _C.copy_labels_int16,
+        torch.int32: _C.copy_labels_int32,
+        torch.int64: _C.copy_labels_int64,
+    }[tensor.dtype]
+    _refuse_at(name, tensor, copy(_address(tensor), tensor.numel(), _address(out)), "labels >= 0 and < 2^31")
+    return out
 
 
 # --- path_affinity ---
@@ -164,10 +177,10 @@ def path_offsets(radius: int) -> Tensor:
     return torch.tensor(_C.path_offsets(radius), dtype=torch.int64).reshape(-1, 2)
 
 
-def path_affinity(boundary: Tensor, radius: int, paths: int, name: str) -> Tensor:
+def path_affinity(boundary: Tensor, radius: int, paths: int) -> Tensor:
     """``boundary`` [N,1,h,w] -> affinity [N,paths,h-(radius-1),w-2(radius-1)]."""
     boundary = boundary.contiguous()
-    _check_boundary(name, boundary)
+    _check_values("boundary", boundary, 0.0, 1.0, "values in [0,1]")
     n, _, h, w = boundary.shape
     affinity = boundary.new_empty((n, paths, h - (radius - 1), w - 2 * (radius - 1)))
     run = {
@@ -208,6 +221,79 @@ def path_affinity_backward(grad_affinity: Tensor, boundary: Tensor, radius: int)
     return grad_boundary
 
 
+# --- affinity_displacement ---
+
+
+def affinity_displacement(
+    boundary_logits: Tensor, displacement: Tensor, labels: Tensor, radius: int
+) -> tuple[Tensor, Tensor]:
+    """Logits [N,1,h,w], displacement [N,2,h,w], labels [N,h,w] -> sums [5] over pairs, and counts [3]."""
+    boundary_logits = boundary_logits.contiguous()
+    displacement = displacement.contiguous()
+    _check_values("boundary_logits", boundary_logits, -math.inf, math.inf, "values that are not NaN")
+    _check_finite("displacement", displacement)
+    labels = _labels("labels", labels)
+    sums = boundary_logits.new_empty(5)
+    counts = labels.new_empty(3, dtype=torch.int64)
+    n, _, h, w = boundary_logits.shape
+    run = {
+        torch.float32: _C.affinity_displacement_float32,
+        torch.float64: _C.affinity_displacement_float64,
+    }[boundary_logits.dtype]
+    run(
+        boundary_logits=_address(boundary_logits),
+        displacement=_address(displacement),
+        labels=_address(labels),
+        sums=_address(sums),
+        counts=_address(counts),
+        images=n,
+        height=h,
+        width=w,
+        radius=radius,
+        threads=_threads(),
+    )
+    return sums, counts
+
+
+def affinity_displacement_backward(
+    grad_sums: Tensor, boundary_logits: Tensor, displacement: Tensor, labels: Tensor, radius: int
+) -> tuple[Tensor, Tensor]:
+    """The gradients of the logits and of the displacement."""
+    grad_sums = grad_sums.contiguous()
+    boundary_logits = boundary_logits.contiguous()
+    displacement = displacement.contiguous()
+    labels = _labels("labels", labels)
+    grad_boundary_logits = boundary_logits.new_empty(boundary_logits.shape)
+    grad_displacement = displacement.new_empty(displacement.shape)
+    n, _, h, w = boundary_logits.shape
+    run, workspace_bytes = {
+        torch.float32: (
+            _C.affinity_displacement_backward_float32,
+            _C.affinity_displacement_backward_workspace_bytes_float32,
+        ),
+        torch.float64: (
+            _C.affinity_displacement_backward_float64,
+            _C.affinity_displacement_backward_workspace_bytes_float64,
+        ),
+    }[boundary_logits.dtype]
+    workspace = _workspace(workspace_bytes(images=n, height=h, width=w, radius=radius))
+    run(
+        grad_sums=_address(grad_sums),
+        boundary_logits=_address(boundary_logits),
+        displacement=_address(displacement),
+        labels=_address(labels),
+        grad_boundary_logits=_address(grad_boundary_logits),
+        grad_displacement=_address(grad_displacement),
+        workspace=_address(workspace),
+        images=n,
+        height=h,
+        width=w,
+        radius=radius,
+        threads=_threads(),
+    )
+    return grad_boundary_logits, grad_displacement
+
+
 # --- random_walk ---
 
 
@@ -228,8 +314,8 @@ def random_walk(
     cams = [cam.contiguous() for cam in cams]
     boundaries = [boundary.contiguous() for boundary in boundaries]
     for (cam_name, boundary_name), cam, boundary in zip(names, cams, boundaries, strict=True):
-        check_finite(cam_name, cam)
-        _check_boundary(boundary_name, boundary)
+        _check_finite(cam_name, cam)
+        _check_values(boundary_name, boundary, 0.0, 1.0, "values in [0,1]")
     outs = [cam.new_empty(cam.shape) for cam in cams]
     if not cams:
         return outs

@@ -41,35 +41,4 @@ class Paths {
     std::vector<std::size_t> starts_;
 };
 
-// maximum[i] = the largest value on path p from the pixel at source[i], i < count. Every path must
-// lie inside the map whose rows are `stride` apart; `maximum` overlaps nothing.
-template <typename T>
-void path_maximum(const Paths& paths, std::size_t p, const T* source, std::int64_t stride,
-                  std::int64_t count, T* __restrict maximum) {
-    const auto row = [&](const Offset& pixel) { return source + pixel.dy * stride + pixel.dx; };
-    // Every path has at least its two ends; further pixels go in two at a time to save passes over
-    // `maximum`.
-    const Offset* pixel = paths.begin(p);
-    const Offset* const end = paths.end(p);
-    const T* const first = row(pixel[0]);
-    const T* const second = row(pixel[1]);
-    for (std::int64_t i = 0; i < count; ++i) {
-        maximum[i] = first[i] > second[i] ? first[i] : second[i];
-    }
-    for (pixel += 2; end - pixel >= 2; pixel += 2) {
-        const T* const a = row(pixel[0]);
-        const T* const b = row(pixel[1]);
-        for (std::int64_t i = 0; i < count; ++i) {
-            const T larger = a[i] > b[i] ? a[i] : b[i];
-            maximum[i] = larger > maximum[i] ? larger : maximum[i];
-        }
-    }
-    if (pixel != end) {
-        const T* const a = row(pixel[0]);
-        for (std::int64_t i = 0; i < count; ++i) {
-            maximum[i] = a[i] > maximum[i] ? a[i] : maximum[i];
-        }
-    }
-}
-
 }  // namespace wsss_fast

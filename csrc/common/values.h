@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 namespace wsss_fast {
@@ -49,6 +50,18 @@ std::int64_t first_outside(const T* values, std::int64_t count, T low, T high) {
         }
     }
     return -1;
+}
+
+// Labels of any integer type as 32-bit ones. Returns the index of the first that is negative or too
+// large, or -1 if there is none.
+template <typename Label>
+std::int64_t copy_labels(const Label* from, std::int64_t count, std::int32_t* to) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(from[i]);
+    constexpr auto kLargest = std::numeric_limits<std::int32_t>::max();
+    constexpr bool kMayBeLarger = sizeof(Label) > sizeof(kLargest);
+    constexpr auto kHigh =
+        kMayBeLarger ? static_cast<Label>(kLargest) : std::numeric_limits<Label>::max();
+    return first_outside(from, count, Label(0), kHigh);
 }
 
 }  // namespace wsss_fast

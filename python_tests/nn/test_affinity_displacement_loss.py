@@ -16,7 +16,19 @@ from torch import Tensor
 from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.reference.affinity_displacement_loss import affinity_displacement_loss as reference
 
-SHAPES = [(2, 3, 2), (5, 9, 5), (13, 21, 4), (23, 14, 3), (16, 33, 10)]
+# The smallest maps a radius allows, W != H, rows of half a tile, of whole ones and a bit more, many bands.
+SHAPES = [
+    (2, 3, 2),
+    (5, 9, 5),
+    (13, 21, 4),
+    (23, 14, 3),
+    (16, 33, 10),
+    (9, 12, 3),
+    (9, 20, 3),
+    (9, 21, 3),
+    (9, 29, 3),
+    (75, 12, 3),
+]
 
 
 def inputs(n: int, h: int, w: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,6 +120,87 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda b, d: tuple(loss(b, d, labels)), (logits, displacement))
 
 
+def regions(n: int, h: int, w: int) -> Tensor:
+    """Labels as they look in training: one class an object, unconfident at its edge, background around."""
+    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+    labels = torch.zeros(n, h, w, dtype=torch.uint8)
+    for image in labels:
+        for label, radius in ((3, min(h, w) / 3), (12, min(h, w) / 5)):
+            cy, cx = torch.rand(2) * torch.tensor([h, w])
+            distance = (y - cy).square() + (x - cx).square()
+            image[distance < (radius + 2) ** 2] = 255
+            image[distance < radius**2] = label
+    return labels
+
+
+def agree(logits: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> None:
+    """Losses and gradients of the total are those of the published form."""
+    actual = AffinityDisplacementLoss(radius)(logits, displacement, labels)
+    expected = reference(logits, displacement, labels, radius)
+    for ours, theirs in zip(actual, expected, strict=True):
+        close(ours, theirs)
+    gradients = torch.autograd.grad(actual.total, (logits, displacement))
+    truth = torch.autograd.grad(expected[0], (logits, displacement))
+    for one, other in zip(gradients, truth, strict=True):
+        close(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("h", "w", "radius"), [(40, 60, 5), (61, 47, 10)])
+def test_regions(h: int, w: int, radius: int, dtype: torch.dtype) -> None:
+    logits, displacement, _ = inputs(2, h, w, dtype)
+    agree(logits, displacement, regions(2, h, w), radius)
+
+
+def test_background_only() -> None:
+    logits, displacement, labels = inputs(2, 20, 30)
+    labels = torch.where(labels == 255, 255, 0)
+    losses = AffinityDisplacementLoss(5)(logits, displacement, labels)
+    assert losses.negative == losses.displacement_foreground == 0
+    agree(logits, displacement, labels, 5)
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_ties(levels: int) -> None:
+    # Of several pixels that hold a path's maximum, the first gets the gradient, as in the published form.
+    _, displacement, labels = inputs(2, 40, 45)
+    logits = torch.randint(levels, (2, 1, 40, 45)).double().requires_grad_()
+    agree(logits, displacement, labels, 10)
+
+
+def test_displacement_without_error_has_no_gradient() -> None:
+    logits, _, labels = inputs(2, 20, 30)
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(30.0), indexing="ij")
+    # The displacement to (0, 0): exact for foreground pairs of any offset.
+    displacement = -torch.stack([y, x]).double().expand(2, 2, 20, 30).requires_grad_()
+    losses = AffinityDisplacementLoss(5)(logits, displacement, labels)
+    assert losses.displacement_foreground == 0
+    (gradient,) = torch.autograd.grad(losses.displacement_foreground, displacement)
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("logit", [-math.inf, -100.0, -20.0, 14.0, 20.0, 100.0, math.inf])
+def test_saturated_boundary(logit: float, dtype: torch.dtype) -> None:
+    _, displacement, labels = inputs(2, 25, 30, dtype)
+    logits = torch.full((2, 1, 25, 30), logit, dtype=dtype, requires_grad=True)
+    losses = AffinityDisplacementLoss(10)(logits, displacement, labels)
+    affinity = 1 - logits.detach().flatten()[0].sigmoid()
+    # The divisors are larger than the numbers of pairs by 1e-5.
+    close(losses.positive, -torch.log(affinity + 1e-5), rtol=1e-7 if dtype == torch.float64 else 1e-4)
+    close(losses.negative, -torch.log(1 + 1e-5 - affinity), rtol=1e-7 if dtype == torch.float64 else 1e-4)
+    agree(logits, displacement, labels, 10)
+
+
+def test_sums_of_small_logarithms_keep_their_digits() -> None:
+    # float32 against float64 where every pair adds almost nothing: log(a) for a just below 1.
+    _, displacement, labels = inputs(4, 60, 70, torch.float32)
+    logits = torch.rand(4, 1, 60, 70) - 7
+    single = AffinityDisplacementLoss(10)(logits, displacement, labels)
+    double = AffinityDisplacementLoss(10)(logits.double(), displacement.double(), labels)
+    torch.testing.assert_close(single.positive.double(), double.positive, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_label_dtypes(dtype: torch.dtype) -> None:
     logits, displacement, labels = inputs(2, 9, 11)
@@ -158,9 +251,10 @@ def test_non_contiguous() -> None:
         close(ours, theirs)
 
 
-def test_same_bits_at_any_thread_count(threads) -> None:
+@pytest.mark.parametrize("radius", [5, 10])
+def test_same_bits_at_any_thread_count(radius: int, threads) -> None:
     logits, displacement, labels = inputs(3, 70, 90, torch.float32)
-    loss = AffinityDisplacementLoss(5)
+    loss = AffinityDisplacementLoss(radius)
     results = []
     for n in (1, 2, 4, 2):
         threads(n)
@@ -171,13 +265,12 @@ def test_same_bits_at_any_thread_count(threads) -> None:
 
 
 def test_opcheck() -> None:
-    _, displacement, labels = inputs(2, 7, 9)
-    affinity = torch.rand(2, 12, 5, 5, dtype=torch.float64, requires_grad=True)
+    logits, displacement, labels = inputs(2, 7, 9)
     op = torch.ops.wsss_fast
-    torch.library.opcheck(op.affinity_displacement_sums.default, (affinity, displacement, labels, 3))
+    torch.library.opcheck(op.affinity_displacement_sums.default, (logits, displacement, labels, 3))
     torch.library.opcheck(
         op.affinity_displacement_sums_backward.default,
-        (torch.rand(5, dtype=torch.float64), affinity.detach(), displacement.detach(), labels, 3),
+        (torch.rand(5, dtype=torch.float64), logits.detach(), displacement.detach(), labels, 3),
     )
 
 
@@ -204,6 +297,46 @@ def test_autocast_takes_half_precision_as_float32() -> None:
         actual = loss(logits, displacement, labels)
     expected = loss(logits.float(), displacement.float(), labels)
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
+
+
+def test_second_gradient_is_refused() -> None:
+    logits, displacement, labels = inputs(1, 9, 11)
+    total = AffinityDisplacementLoss(3)(logits, displacement, labels).total
+    (grad,) = torch.autograd.grad(total**2, logits, create_graph=True)
+    with pytest.raises(NotImplementedError, match="AffinityDisplacementLoss"):
+        grad.sum().backward()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of the peak")
+def test_makes_nothing_of_the_size_of_the_affinity() -> None:
+    script = """
+import torch
+from wsss_fast.nn import AffinityDisplacementLoss
+def kilobytes(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field))
+def run(logits, displacement, labels):
+    torch.autograd.grad(loss(logits, displacement, labels).total, (logits, displacement))
+def inputs(n):
+    return (
+        torch.randn(n, 1, 128, 128, requires_grad=True),
+        torch.randn(n, 2, 128, 128, requires_grad=True),
+        torch.randint(3, (n, 128, 128)),
+    )
+torch.set_num_threads(2)
+loss = AffinityDisplacementLoss(10)
+run(*inputs(1))  # what is loaded on first use
+arguments = inputs(8)
+before = kilobytes("VmRSS")
+with open("/proc/self/clear_refs", "w") as peak:
+    peak.write("5")
+run(*arguments)
+print(kilobytes("VmHWM") - before)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    affinity = 8 * 152 * 119 * 110 * 4
+    assert int(result.stdout) * 1024 < affinity / 4
 
 
 def test_processes_share_their_counts(tmp_path: Path) -> None:
@@ -256,7 +389,7 @@ BAD: list[tuple[int, object, type[Exception], str]] = [
         0,
         torch.full((2, 1, 8, 9), math.nan),
         ValueError,
-        r"sigmoid\(boundary_logits\): expected values in .*nan",
+        r"boundary_logits: expected values that are not NaN, got nan at \[0,0,0,0\]",
     ),
     (0, 3, TypeError, "boundary_logits: expected a tensor"),
     (1, torch.randn(2, 1, 8, 9), ValueError, r"displacement: expected \[2,2,8,9\].*got \[2,1,8,9\]"),
@@ -270,7 +403,14 @@ BAD: list[tuple[int, object, type[Exception], str]] = [
         r"labels: expected \[N,h,w\].*got \[2,1,8,9\]",
     ),
     (2, torch.zeros(2, 8, 9), TypeError, r"labels: expected \[N,h,w\] uint8.*got \[2,8,9\] float32"),
-    (2, torch.full((2, 8, 9), -1), ValueError, "labels: expected labels >= 0, got -1"),
+    (2, torch.full((2, 8, 9), -1), ValueError, r"labels: expected labels >= 0 .*got -1 at \[0,0,0\]"),
+    (2, torch.full((2, 8, 9), 2**31), ValueError, r"labels: .* < 2\^31, got 2147483648 at \[0,0,0\]"),
+    (
+        2,
+        torch.full((2, 8, 9), -128, dtype=torch.int8),
+        ValueError,
+        r"labels: expected labels >= 0 .*got -128",
+    ),
 ]
 
 

@@ -53,6 +53,36 @@ def test_agrees_with_brute_force(h: int, w: int, radius: int) -> None:
     close(wsss_fast.path_affinity(boundary, radius), brute_force(boundary[0], radius))
 
 
+@pytest.mark.parametrize("columns", [*range(1, 20), 31, 32, 33, 39, 40, 41, 63, 71, 104, 107])
+def test_rows_of_any_width(columns: int) -> None:
+    # Loops take blocks of a row, and its end in several ways.
+    boundary = torch.rand(1, 1, 5, columns + 4, dtype=torch.float64)
+    for dtype in (torch.float32, torch.float64):
+        actual = wsss_fast.path_affinity(boundary.to(dtype), 3)
+        close(actual, reference.path_affinity_by_slices(boundary.to(dtype), 3))
+    boundary.requires_grad_()
+    weight = torch.randn(1, 12, 3, columns, dtype=torch.float64)
+    (actual,) = torch.autograd.grad(wsss_fast.path_affinity(boundary, 3), boundary, weight)
+    (expected,) = torch.autograd.grad(reference.path_affinity_by_slices(boundary, 3), boundary, weight)
+    close(actual, expected)
+
+
+def test_largest_radius() -> None:
+    # One pixel with all its neighbours; a sample of them, since the reference is slow here.
+    boundary = torch.rand(1, 1, 64, 127, dtype=torch.float64, requires_grad=True)
+    affinity = wsss_fast.path_affinity(boundary, 64)
+    assert affinity.shape == (1, 6424, 1, 1)
+    for p in range(0, 6424, 53):
+        dy, dx = reference.path_offsets(64)[p]
+        pixels = [(y, 63 + x) for y, x in reference.path_pixels(dy, dx)]
+        values = torch.stack([boundary[0, 0, y, x] for y, x in pixels]).detach()
+        assert affinity[0, p, 0, 0] == 1 - values.max()
+        if p % 5 == 0:
+            (grad,) = torch.autograd.grad(affinity[0, p, 0, 0], boundary, retain_graph=True)
+            assert grad[0, 0].nonzero().tolist() == [list(pixels[int(values.argmax())])]
+            assert grad.sum() == -1
+
+
 def test_offsets() -> None:
     assert wsss_fast.path_offsets(3).tolist() == [
         [0, 1], [0, 2],
@@ -96,6 +126,19 @@ def test_ties_go_to_the_first_pixel_of_the_path() -> None:
     close(actual[0, 0], expected)
     # All of the gradient is handed out, and to no pixel but one.
     close(actual.sum(), -weight.sum())
+
+
+@pytest.mark.parametrize("radius", [2, 5, 10, 13])
+def test_ties_agree_with_reference(radius: int) -> None:
+    # Where several pixels hold the maximum, the published form takes the first of them too.
+    boundary = torch.randint(4, (2, 1, 40, 45)).double() / 3
+    boundary[1] = 0.5
+    boundary.requires_grad_()
+    affinity = wsss_fast.path_affinity(boundary, radius)
+    weight = torch.randn_like(affinity)
+    (actual,) = torch.autograd.grad(affinity, boundary, weight)
+    (expected,) = torch.autograd.grad(reference.path_affinity(boundary, radius), boundary, weight)
+    close(actual, expected)
 
 
 @pytest.mark.parametrize("radius", [3, 10])

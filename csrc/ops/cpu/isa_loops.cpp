@@ -1,3 +1,4 @@
+#include "ops/cpu/affinity_displacement_isa.h"
 #include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_isa.h"
 #include "ops/cpu/path_isa.h"
@@ -50,6 +51,17 @@ const PathLoops<T>& path_loops() {
     return for_isa(loops);
 }
 
+template <typename T>
+const PairLoops<T>& pair_loops() {
+#if defined(WSSS_FAST_X86)
+    static const PairLoops<T> loops[] = {baseline::make_pair_loops<T>(), avx2::make_pair_loops<T>(),
+                                         avx512::make_pair_loops<T>()};
+#else
+    static const PairLoops<T> loops[] = {baseline::make_pair_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
 template const LatticeLoops<float>& lattice_loops();
 template const LatticeLoops<double>& lattice_loops();
 template const CrfLoops<float>& crf_loops();
@@ -58,5 +70,7 @@ template const WalkLoops<float>& walk_loops();
 template const WalkLoops<double>& walk_loops();
 template const PathLoops<float>& path_loops();
 template const PathLoops<double>& path_loops();
+template const PairLoops<float>& pair_loops();
+template const PairLoops<double>& pair_loops();
 
 }  // namespace wsss_fast

@@ -16,12 +16,18 @@ struct PathBands {
     std::int64_t count;   // bands an image
     std::int64_t height;  // rows of the map that a full band reaches
 
+    // For paths that start in the first so many rows of a map.
     PathBands(std::int64_t starts_in, int radius)
         : reach(radius - 1),
           starts(starts_in),
           rows(std::max<std::int64_t>(16, 2 * reach)),
           count((starts - 1) / rows + 1),
           height(rows + reach) {}
+
+    // For those whose every neighbour lies inside the map.
+    static PathBands inside(std::int64_t map_height, int radius) {
+        return {map_height - (radius - 1), radius};
+    }
 
     struct Band {
         std::int64_t image;
@@ -46,6 +52,13 @@ struct PathBands {
             const T* const from = values + (band * height + row) * width;
             for (std::int64_t x = 0; x < width; ++x) out[x] += from[x];
         }
+    }
+
+    // The same into a row that need not be set.
+    template <typename T>
+    void sum_row(const T* values, std::int64_t y, std::int64_t width, T* out) const {
+        std::fill(out, out + width, T(0));
+        add_row(values, y, width, out);
     }
 };
 

@@ -1,139 +1,95 @@
 #include "ops/cpu/path_isa.h"
 
-#include "common/simd.h"
+#include "ops/cpu/path_blocks.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
-// Pixels side by side. All sets work on blocks of the same size, whatever their registers hold: a
-// value may get parts of the gradient from two pixels of a block, and then the block is what says
-// in which order.
-template <typename T, int Width>
-struct Pixels {
-    static constexpr int kLanes = lanes<T>(Width);
-    static constexpr int kPacks = Width / kLanes;
-    using P = Pack<T, kLanes>;
+template <typename T>
+struct Maximum {
+    PathPieces path;
+    const T* source;
+    T* out;
 
-    typename P::value pack[kPacks];
-
-    static Pixels load(const T* from) {
-        Pixels pixels;
-        for (int i = 0; i < kPacks; ++i) pixels.pack[i] = P::load(from + i * kLanes);
-        return pixels;
-    }
-    void store(T* to) const {
-        for (int i = 0; i < kPacks; ++i) P::store(to + i * kLanes, pack[i]);
-    }
-    void raise(const Pixels& other) {
-        for (int i = 0; i < kPacks; ++i) {
-            pack[i] = other.pack[i] > pack[i] ? other.pack[i] : pack[i];
-        }
-    }
-    Pixels taken_from(T x) const {
-        Pixels rest;
-        for (int i = 0; i < kPacks; ++i) rest.pack[i] = P::all(x) - pack[i];
-        return rest;
-    }
-    // The first n become zero.
-    void clear(int n) {
-        if constexpr (Width > 1) {
-            T keep[2 * Width] = {};
-            for (int i = Width; i < 2 * Width; ++i) keep[i] = T(1);
-            const Pixels kept = load(keep + Width - n);
-            for (int i = 0; i < kPacks; ++i) {
-                pack[i] = kept.pack[i] > typename P::value{} ? pack[i] : typename P::value{};
-            }
-        }
-    }
-    // Adds to `target` and takes off where the two are equal.
-    void move_where_equal(const Pixels& one, const Pixels& other, T* target) {
-        const typename P::value nothing{};
-        for (int i = 0; i < kPacks; ++i) {
-            const auto here = one.pack[i] == other.pack[i];
-            T* const to = target + i * kLanes;
-            P::store(to, P::load(to) + (here ? pack[i] : nothing));
-            pack[i] = here ? nothing : pack[i];
-        }
+    template <int Width>
+    [[gnu::always_inline]] inline void take(std::int64_t i) const {
+        Pixels<T, Width> block;
+        block.load_maximum(path, source + i);
+        block.store(out + i);
     }
 };
-
-template <int N>
-struct Constant {
-    constexpr operator int() const { return N; }
-};
-
-// A block stays in registers over all pieces of its path; a row has some blocks and then some short
-// ones.
-template <typename T>
-constexpr int kBlock = 128 / static_cast<int>(sizeof(T));
-template <typename T>
-constexpr int kShort = 32 / static_cast<int>(sizeof(T));
-
-template <int Width, typename T>
-Pixels<T, Width> maximum_of(const PathPieces& path, const T* source) {
-    auto largest = Pixels<T, Width>::load(source + path.shifts[0]);
-    for (int s = 1; s < path.count; ++s) {
-        largest.raise(Pixels<T, Width>::load(source + path.shifts[s]));
-    }
-    return largest;
-}
-
-// take(width, i) for blocks of pixels that cover a row. Where the last short block would reach too
-// far it starts early, so some pixels are done twice.
-template <typename T, typename Take>
-void cover(std::int64_t count, Take take) {
-    std::int64_t i = 0;
-    for (; i + kBlock<T> <= count; i += kBlock<T>) take(Constant<kBlock<T>>{}, i);
-    for (; i + kShort<T> <= count; i += kShort<T>) take(Constant<kShort<T>>{}, i);
-    if (i == count) return;
-    if (count >= kShort<T>) return take(Constant<kShort<T>>{}, count - kShort<T>);
-    for (; i < count; ++i) take(Constant<1>{}, i);
-}
 
 template <typename T>
 void maximum(PathPieces path, const T* source, std::int64_t count, T* out) {
-    cover<T>(count, [=](auto width, std::int64_t i) {
-        maximum_of<width>(path, source + i).store(out + i);
-    });
+    cover<T>(count, Maximum<T>{path, source, out});
 }
+
+template <typename T>
+struct Affinity {
+    PathPieces path;
+    const T* source;
+    T* out;
+
+    template <int Width>
+    [[gnu::always_inline]] inline void take(std::int64_t i) const {
+        Pixels<T, Width> block;
+        block.load_maximum(path, source + i);
+        block.subtract_from(T(1));
+        block.store(out + i);
+    }
+};
 
 template <typename T>
 void affinity(PathPieces path, const T* source, std::int64_t count, T* out) {
-    cover<T>(count, [=](auto width, std::int64_t i) {
-        maximum_of<width>(path, source + i).taken_from(T(1)).store(out + i);
-    });
-}
-
-template <typename T, int Width>
-void hand_out_block(const PathPieces& path, const T* source, const Pixels<T, Width>& largest,
-                    Pixels<T, Width> left, T* target) {
-    for (int s = 0; s < path.count; ++s) {
-        const std::int64_t shift = path.shifts[s];
-        left.move_where_equal(Pixels<T, Width>::load(source + shift), largest, target + shift);
-    }
+    cover<T>(count, Affinity<T>{path, source, out});
 }
 
 template <typename T>
-void hand_out(PathPieces path, const T* source, const T* largest, const T* grad, std::int64_t count,
-              T* target) {
+struct HandOut {
+    PathPieces path;
+    const T* source;
+    const T* maximum;
+    const T* grad;
+    T* target;
     std::int64_t done = 0;
-    cover<T>(count, [&](auto width, std::int64_t i) {
-        using Block = Pixels<T, width>;
-        Block left = Block::load(grad + i);
+
+    template <int Width>
+    [[gnu::always_inline]] inline void take(std::int64_t i) {
+        Pixels<T, Width> largest;
+        Pixels<T, Width> left;
+        largest.load(maximum + i);
+        left.load(grad + i);
         // Pixels that come a second time have nothing left.
-        if (i < done) left.clear(static_cast<int>(done - i));
-        hand_out_block<T, width>(path, source + i, Block::load(largest + i), left, target + i);
-        done = i + width;
-    });
+        if (Width > 1 && i < done) left.clear(static_cast<int>(done - i));
+        left.hand_out(path, source + i, largest, target + i);
+        done = i + Width;
+    }
+};
+
+template <typename T>
+void hand_out(PathPieces path, const T* source, const T* maximum, const T* grad, std::int64_t count,
+              T* target) {
+    cover<T>(count, HandOut<T>{path, source, maximum, grad, target});
 }
+
+template <typename T>
+struct Join {
+    const T* first;
+    const T* second;
+    T* joined;
+
+    template <int Width>
+    [[gnu::always_inline]] inline void take(std::int64_t i) const {
+        Pixels<T, Width> block;
+        block.load(first + i);
+        block.raise(second + i);
+        block.store(joined + i);
+    }
+};
 
 template <typename T>
 void join(const T* first, const T* second, std::int64_t count, T* joined) {
-    cover<T>(count, [=](auto width, std::int64_t i) {
-        auto larger = Pixels<T, width>::load(first + i);
-        larger.raise(Pixels<T, width>::load(second + i));
-        larger.store(joined + i);
-    });
+    cover<T>(count, Join<T>{first, second, joined});
 }
 
 template <bool kWhereEqual, typename T>

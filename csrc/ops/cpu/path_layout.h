@@ -35,8 +35,9 @@ class PathLayout {
     std::int64_t plane() const { return plane_; }
     std::int64_t size() const { return planes_ * plane_; }
 
-    PathPieces operator[](std::size_t p) const {
-        return {shifts_.data() + starts_[p], static_cast<int>(starts_[p + 1] - starts_[p])};
+    PathPieces operator[](std::int64_t p) const {
+        const std::size_t* const start = starts_.data() + p;
+        return {shifts_.data() + start[0], static_cast<int>(start[1] - start[0])};
     }
 
     // All parts from part 0.

@@ -11,7 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "common/buffer.h"
 #include "common/chebyshev.h"
+#include "common/scratch.h"
 #include "ops/cpu/path_bands.h"
 #include "ops/cpu/random_walk_image.h"
 #include "ops/cpu/random_walk_schedule.h"
@@ -104,13 +106,15 @@ class WalkGradient {
         if (beta == 0) return;  // all affinities are 1
         const PathBands& bands = paths_.bands();
         const std::int64_t plane = paths_.parts().plane();
+        Scratch<Buffer<T>> scratch;
         paths_.for_bands(image_.execution(), [&](const PathBands::Band& band) {
-            const Buffer<T> planes = paths_.load(band, of.boundary);
-            Buffer<T> grads(paths_.parts().size());
-            std::fill_n(grads.data(), grads.size(), T(0));
-            hand_out(band, beta, planes.data(), grads.data());
-            paths_.parts().split(path_loops<T>(), planes.data(), grads.data());
-            std::copy_n(grads.data(), plane, band_sums_ + band.first / bands.rows * plane);
+            const auto planes = scratch.take(paths_.parts().size());
+            const auto grads = scratch.take(paths_.parts().size());
+            paths_.load(band, of.boundary, planes->data());
+            std::fill_n(grads->data(), grads->size(), T(0));
+            hand_out(band, beta, planes->data(), grads->data());
+            paths_.parts().split(path_loops<T>(), planes->data(), grads->data());
+            std::copy_n(grads->data(), plane, band_sums_ + band.first / bands.rows * plane);
         });
         const std::int64_t width = image_.layout().width;
         for (std::int64_t y = 0; y < image_.layout().height; ++y) {

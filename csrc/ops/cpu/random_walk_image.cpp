@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <utility>
 
+#include "common/buffer.h"
+#include "common/scratch.h"
+
 namespace wsss_fast {
 namespace {
 
@@ -86,14 +89,16 @@ void WalkImage<T>::build(const T* boundary, double beta) {
     T* const end = weights_ + layout_.count * layout_.plane;
     std::fill(end, end + edge(), T(0));
     const WalkPaths<T> paths(plan_, layout_.height, layout_.width);
+    Scratch<Buffer<T>> scratch;
     paths.for_bands(execution_, [&](const PathBands::Band& band) {
-        Buffer<T> planes = paths.load(band, boundary);
+        const auto planes = scratch.take(paths.parts().size());
+        paths.load(band, boundary, planes->data());
         for (std::int64_t y = 0; y < band.rows; ++y) {
             T* row = weights_ + pair_row(band.first + y);
             for (std::int64_t p = 0; p < layout_.count; ++p, row += layout_.stride) {
                 const WalkSpan span = paths.span(p, band.first + y);
                 std::fill(row, row + layout_.stride, T(0));
-                path_loops<T>().affinity(paths.pieces(p), planes.data() + paths.at(y, span),
+                path_loops<T>().affinity(paths.pieces(p), planes->data() + paths.at(y, span),
                                          span.count, row + span.begin);
                 raise_affinities(row + span.begin, span.count, beta);
             }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "common/buffer.h"
 #include "common/parallel.h"
 #include "common/path_plan.h"
 #include "ops/cpu/path_bands.h"
@@ -56,13 +55,11 @@ class WalkPaths {
     }
 
     // The parts in all rows that a band reaches.
-    Buffer<T> load(const PathBands::Band& band, const T* boundary) const {
-        Buffer<T> planes(parts_.size());
+    void load(const PathBands::Band& band, const T* boundary, T* planes) const {
         const std::int64_t rows = std::min(band.rows + bands_.reach, height_ - band.first);
-        std::copy_n(boundary + band.first * width_, rows * width_, planes.data());
-        std::fill(planes.data() + rows * width_, planes.data() + parts_.plane(), T(0));
-        parts_.join(path_loops<T>(), planes.data());
-        return planes;
+        std::copy_n(boundary + band.first * width_, rows * width_, planes);
+        std::fill(planes + rows * width_, planes + parts_.plane(), T(0));
+        parts_.join(path_loops<T>(), planes);
     }
 
   private:
