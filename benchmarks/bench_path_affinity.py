@@ -19,7 +19,7 @@ from wsss_fast.reference import path_affinity as reference
 from wsss_fast.reference.affinity_displacement_loss import affinity_displacement_loss
 
 ROUNDS = 5
-RADIUS, SIZE, BATCH = 10, 128, 4
+RADIUS, SIZE, BATCH, LOSS_BATCH = 10, 128, 4, 8
 OUT = (SIZE - (RADIUS - 1), SIZE - 2 * (RADIUS - 1))
 
 
@@ -62,22 +62,25 @@ def test_forward_backward(benchmark: Any, way: str) -> None:
 
 
 @pytest.mark.usefixtures("thread_count")
-@pytest.mark.parametrize("way", ["ours", "reference, published"])
+@pytest.mark.parametrize("way", WAYS)
 def test_loss(benchmark: Any, way: str) -> None:
-    benchmark.group = f"AffinityDisplacementLoss forward + backward, radius {RADIUS}, {SIZE}x{SIZE}, batch 2"
+    benchmark.group = (
+        f"AffinityDisplacementLoss forward + backward, radius {RADIUS}, {SIZE}x{SIZE}, batch {LOSS_BATCH}"
+    )
     loss = AffinityDisplacementLoss(RADIUS)
+    affinity_of = WAYS[way]()
 
     def run(logits: Tensor, displacement: Tensor, labels: Tensor) -> None:
         if way == "ours":
             total = loss(logits, displacement, labels).total
         else:
-            total = affinity_displacement_loss(logits, displacement, labels, RADIUS)[0]
+            total = affinity_displacement_loss(logits, displacement, labels, RADIUS, affinity_of)[0]
         torch.autograd.grad(total, (logits, displacement))
 
     def setup() -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-        logits = torch.randn(2, 1, SIZE, SIZE, requires_grad=True)
-        displacement = torch.randn(2, 2, SIZE, SIZE, requires_grad=True)
-        patches = torch.tensor([0, 1, 2, 255])[torch.randint(4, (2, SIZE // 16, SIZE // 16))]
+        logits = torch.randn(LOSS_BATCH, 1, SIZE, SIZE, requires_grad=True)
+        displacement = torch.randn(LOSS_BATCH, 2, SIZE, SIZE, requires_grad=True)
+        patches = torch.tensor([0, 1, 2, 255])[torch.randint(4, (LOSS_BATCH, SIZE // 16, SIZE // 16))]
         labels = patches.repeat_interleave(16, 1).repeat_interleave(16, 2)
         return (logits, displacement, labels), {}
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from wsss_fast.reference.path_affinity import affinity_of_indices, path_indices, path_offsets
+from wsss_fast.reference.path_affinity import path_affinity, path_offsets
 
 
 def affinity_displacement_loss(
-    boundary_logits: Tensor, displacement: Tensor, labels: Tensor, radius: int
+    boundary_logits: Tensor,
+    displacement: Tensor,
+    labels: Tensor,
+    radius: int,
+    affinity_of: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See :class:`wsss_fast.nn.AffinityDisplacementLoss`: total, positive, negative, displacement of
-    foreground and of background. One process."""
+    foreground and of background. One process. ``affinity_of`` makes the affinity of the boundary in another
+    way than the published one, or with tables made before."""
     n, _, h, w = boundary_logits.shape
     reach = radius - 1
     size = (h - reach, w - 2 * reach)
@@ -23,7 +30,8 @@ def affinity_displacement_loss(
         [flat[dy : dy + size[0], reach + dx : reach + dx + size[1]].reshape(-1) for dy, dx in offsets]
     )
 
-    affinity = affinity_of_indices(boundary_logits.sigmoid(), path_indices(radius, h, w), size).flatten(2)
+    boundary = boundary_logits.sigmoid()
+    affinity = (affinity_of(boundary) if affinity_of else path_affinity(boundary, radius)).flatten(2)
 
     flat_labels = labels.flatten(1).to(torch.int64)
     source = flat_labels[:, sources].unsqueeze(1)

@@ -169,26 +169,42 @@ void Tile<T, Width>::add_to(PairSums& sums) const {
         different.normalise();
     }
 
-    // All pairs of equal label that begin in a pixel are of the same kind.
-    double product[kAffinityDisplacementCounts] = {1, 1, 1};
-    std::int64_t exponent[kAffinityDisplacementCounts] = {};
+    // Lane by lane from here on. Values of a pixel's pairs of equal and of different label:
+    T product[2][Width];
+    Label exponent[2][Width];
+    Label count[2][Width];
+    T error[Width];
+    Label kind_of[Width];
+    for (int i = 0; i < kPacks; ++i) {
+        const int at = i * kLanes;
+        P::store(product[0] + at, equal.value[i]);
+        P::store(product[1] + at, different.value[i]);
+        Q::store(exponent[0] + at, equal.exponent[i]);
+        Q::store(exponent[1] + at, different.exponent[i]);
+        Q::store(count[0] + at, equal_count[i]);
+        Q::store(count[1] + at, different_count[i]);
+        P::store(error + at, moved[i]);
+        Q::store(kind_of + at, label[i]);
+    }
+    // The pairs of equal label that begin in a pixel are all of one kind.
+    double products[kAffinityDisplacementCounts] = {1, 1, 1};
+    std::int64_t exponents[kAffinityDisplacementCounts] = {};
     for (int i = 0; i < Width; ++i) {
-        const auto lane = [i](const auto* packs) { return packs[i / kLanes][i % kLanes]; };
-        if (lane(label) == kUnconfidentSource) continue;
-        const bool is_foreground = lane(label) != kBackgroundLabel;
-        const int kind = is_foreground ? kForegroundPairs : kBackgroundPairs;
-        product[kind] *= static_cast<double>(lane(equal.value));
-        exponent[kind] += lane(equal.exponent);
-        sums.counts[kind] += lane(equal_count);
-        product[kDifferentPairs] *= static_cast<double>(lane(different.value));
-        exponent[kDifferentPairs] += lane(different.exponent);
-        sums.counts[kDifferentPairs] += lane(different_count);
-        sums.sums[is_foreground ? kForegroundDisplacement : kBackgroundDisplacement] +=
-            static_cast<double>(lane(moved));
+        if (kind_of[i] == kUnconfidentSource) continue;
+        const bool is_background = kind_of[i] == kBackgroundLabel;
+        const int kinds[2] = {is_background ? kBackgroundPairs : kForegroundPairs, kDifferentPairs};
+        for (int k = 0; k < 2; ++k) {
+            products[kinds[k]] *= static_cast<double>(product[k][i]);
+            exponents[kinds[k]] += exponent[k][i];
+            sums.counts[kinds[k]] += count[k][i];
+        }
+        sums.sums[is_background ? kBackgroundDisplacement : kForegroundDisplacement] +=
+            static_cast<double>(error[i]);
     }
     constexpr double kLogTwo = 0.693147180559945309417232121458;
     for (int kind = 0; kind < kAffinityDisplacementCounts; ++kind) {
-        sums.sums[kind] -= std::log(product[kind]) + static_cast<double>(exponent[kind]) * kLogTwo;
+        sums.sums[kind] -=
+            std::log(products[kind]) + static_cast<double>(exponents[kind]) * kLogTwo;
     }
 }
 
