@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import _memory
@@ -19,6 +19,19 @@ LOSS = f"affinity loss, batch {LOSS_BATCH}"
 PUBLISHED = "published way"
 
 
+def _rows(case: str, rivals: Sequence[Sequence[float]], ours: Sequence[float]) -> Iterator[Row]:
+    for name, bar, theirs in zip((PUBLISHED, "shifted slices"), (15, 8), rivals, strict=True):
+        yield Row(
+            case,
+            ratios(theirs, ours),
+            at_least(bar),
+            threads=THREADS,
+            against=name,
+            theirs=theirs,
+            ours=ours,
+        )
+
+
 def affinity(setting: Setting) -> Iterator[Row]:
     published = _path.published(_path.SIZE)
     functions = (published, _path.slices, _path.ours)
@@ -32,38 +45,23 @@ def affinity(setting: Setting) -> Iterator[Row]:
         return [Way(partial(_path.forward_backward, f, boundary, grad), THREADS) for f in functions]
 
     *rivals, ours = in_turns(setting.rounds(ways), SETTLED)
-    for name, bar, theirs in zip((PUBLISHED, "shifted slices"), (15, 8), rivals, strict=True):
-        yield Row(
-            AFFINITY,
-            ratios(theirs, ours),
-            at_least(bar),
-            threads=THREADS,
-            against=name,
-            theirs=theirs,
-            ours=ours,
-        )
+    yield from _rows(AFFINITY, rivals, ours)
 
 
 def loss(setting: Setting) -> Iterator[Row]:
-    published, ours_ = _path.PublishedLoss(_path.SIZE), _path.our_loss()
+    affinities = (_path.published(_path.SIZE), _path.slices)
+    functions = (*map(_path.reference_loss, affinities), _path.our_loss())
 
     def ways(seed: int) -> list[Way]:
         inputs = _path.loss_inputs(seed)
         if seed == 0:
-            theirs, ours = (_path.loss_and_gradients(f, *inputs) for f in (published, ours_))
-            check_same("the loss and its published form", ours, theirs, 1e-4)
-        return [Way(partial(_path.loss_and_gradients, f, *inputs), THREADS) for f in (published, ours_)]
+            results = [_path.loss_and_gradients(f, *inputs) for f in functions]
+            check_same("the loss and its published form", results[2], results[0], 1e-4)
+            check_same("the loss and its published form on slices", results[2], results[1], 1e-4)
+        return [Way(partial(_path.loss_and_gradients, f, *inputs), THREADS) for f in functions]
 
-    theirs, ours = in_turns(setting.rounds(ways), SETTLED)
-    yield Row(
-        LOSS,
-        ratios(theirs, ours),
-        at_least(15),
-        threads=THREADS,
-        against=PUBLISHED,
-        theirs=theirs,
-        ours=ours,
-    )
+    *rivals, ours = in_turns(setting.rounds(ways), SETTLED)
+    yield from _rows(LOSS, rivals, ours)
 
 
 def _memory_rows(name: str, call: Callable[[str], Call]) -> Iterator[Row]:
