@@ -1,5 +1,6 @@
 #include "ops/cpu/crf_isa.h"
 #include "ops/cpu/lattice_isa.h"
+#include "ops/cpu/tta_isa.h"
 
 namespace wsss_fast {
 
@@ -26,9 +27,22 @@ const CrfLoops<T>& crf_loops() {
     return for_isa(loops);
 }
 
+template <typename T>
+const TtaLoops<T>& tta_loops() {
+#if defined(WSSS_FAST_X86)
+    static const TtaLoops<T> loops[] = {baseline::make_tta_loops<T>(), avx2::make_tta_loops<T>(),
+                                        avx512::make_tta_loops<T>()};
+#else
+    static const TtaLoops<T> loops[] = {baseline::make_tta_loops<T>()};
+#endif
+    return for_isa(loops);
+}
+
 template const LatticeLoops<float>& lattice_loops();
 template const LatticeLoops<double>& lattice_loops();
 template const CrfLoops<float>& crf_loops();
 template const CrfLoops<double>& crf_loops();
+template const TtaLoops<float>& tta_loops();
+template const TtaLoops<double>& tta_loops();
 
 }  // namespace wsss_fast

@@ -1,6 +1,6 @@
-// One pass over the output in strips of one row. A strip holds all classes of its pixels, once as
-// resampled logits and once as the running sum of probabilities, pixel beside pixel so that the
-// loops over pixels vectorise; it stays in the cache whatever C is.
+// One pass over the output in strips of one row. Of every input a strip gets the source columns it
+// needs, blended between two source rows, for all classes; then, in groups of a few pixels whose
+// values stay in the innermost cache, the columns are resampled, activated and added to the sums.
 #include "ops/tta.h"
 
 #include <algorithm>
@@ -8,217 +8,179 @@
 #include <limits>
 
 #include "common/bilinear.h"
-#include "common/vector_exp.h"
+#include "common/buffer.h"
+#include "common/column_table.h"
+#include "ops/cpu/tta_isa.h"
 
 namespace wsss_fast {
 namespace {
 
 // Below this many resampled values the threads cost more than they bring.
 constexpr std::int64_t kSerialBelow = 1 << 14;
-// Bytes of one strip buffer, two of which are in use at a time.
-constexpr std::int64_t kStripBytes = 64 * 1024;
+// What the sums and the blended rows of a strip take together, so that both stay in a core's cache.
+constexpr std::int64_t kStripBytes = 512 * 1024;
+// Elements behind a blended row that the resampling reads, and may read, before it picks from them.
+constexpr std::int64_t kRowSlack = 2 * kColumnGroup + 1;
 
-// The length of a strip: a multiple of 16 pixels.
+std::int64_t groups_of(std::int64_t pixels) { return (pixels + kColumnGroup - 1) / kColumnGroup; }
+
+// Elements from one class to the next: an odd number of cache lines, so that the rows of many
+// classes do not all fall on the same few places of a cache.
 template <typename T>
-std::int64_t strip_pixels(std::int64_t classes, std::int64_t width) {
-    const std::int64_t fit = kStripBytes / (classes * static_cast<std::int64_t>(sizeof(T)));
-    return std::min(std::max<std::int64_t>(fit / 16 * 16, 16), width);
+std::int64_t row_stride(std::int64_t elements) {
+    const std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));
+    return ((elements + kRowSlack + line - 1) / line | 1) * line;
 }
 
 template <typename T>
 struct Tables {
     BilinearAxis<T> rows;
-    BilinearAxis<T> columns;
+    ColumnTable<T> columns;
 };
 
-// The source columns that a strip needs.
-struct Span {
-    std::int64_t begin;
-    std::int64_t end;
+// How the output is cut.
+struct Cut {
+    std::int64_t strip;  // pixels, a multiple of a group but for the last strip of a row
+    std::int64_t row_elements = 0;  // the most that the blended rows of a strip take
 };
 
 template <typename T>
-Span source_span(const BilinearAxis<T>& columns, std::int64_t begin, std::int64_t end) {
-    const auto first = static_cast<std::size_t>(begin);
-    const auto last = static_cast<std::size_t>(end - 1);
-    // Indices rise along the axis, or fall along a flipped one.
-    const auto low = std::min(columns.low[first], columns.high[last]);
-    const auto high = std::max(columns.low[first], columns.high[last]);
-    return {low, static_cast<std::int64_t>(high) + 1};
-}
-
-// out = blend of two rows; false if a result is not within the limit.
-template <typename T>
-bool blend(const T* low, const T* high, T weight, std::int64_t count, T limit, T* out) {
-    const T rest = T(1) - weight;
-    int bad = 0;
-    for (std::int64_t x = 0; x < count; ++x) {
-        const T value = rest * low[x] + weight * high[x];
-        bad |= within(value, limit) ? 0 : 1;
-        out[x] = value;
+Cut cut_for(const TtaParams<T>& params, const std::vector<Tables<T>>& tables) {
+    std::int64_t source = 0;
+    for (std::size_t i = 0; i < tables.size(); ++i) {
+        const auto span = tables[i].columns.span(0, params.width, params.inputs[i].width);
+        source = std::max(source, span.end - span.begin);
     }
-    return bad == 0;
+    const std::int64_t bytes = (params.width + source) * params.classes * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t strips = std::max<std::int64_t>(1, (bytes + kStripBytes - 1) / kStripBytes);
+    const std::int64_t groups = groups_of(params.width);
+    Cut cut{std::max<std::int64_t>(1, (groups + strips - 1) / strips) * kColumnGroup};
+    for (std::size_t i = 0; i < tables.size(); ++i) {
+        for (std::int64_t x = 0; x < params.width; x += cut.strip) {
+            const auto span = tables[i].columns.span(x, std::min(x + cut.strip, params.width), params.inputs[i].width);
+            cut.row_elements = std::max(cut.row_elements, row_stride<T>(span.end - span.begin) * params.classes);
+        }
+    }
+    return cut;
 }
 
 // The scratch memory of one range of rows, and what is done in it.
 template <typename T>
 class Strip {
   public:
-    Strip(std::int64_t classes, std::int64_t pixels)
-        : classes_(classes),
-          stride_(pixels),
-          values_(static_cast<std::size_t>(classes * pixels)),
-          sums_(static_cast<std::size_t>(classes * pixels)),
-          peak_(static_cast<std::size_t>(pixels)),
-          total_(static_cast<std::size_t>(pixels)),
-          best_(static_cast<std::size_t>(pixels)) {}
+    Strip(const TtaParams<T>& params, const std::vector<Tables<T>>& tables, const Cut& cut, T limit)
+        : params_(params),
+          tables_(tables),
+          limit_(limit),
+          rows_(cut.row_elements),
+          values_(params.classes * kColumnGroup),
+          sums_(params.classes * groups_of(cut.strip) * kColumnGroup) {}
 
-    // Resamples one input of image n into the strip of columns [begin, end) of output row y.
-    bool load(const TtaInput<T>& input, const Tables<T>& tables, std::int64_t n, std::int64_t y,
-              std::int64_t begin, std::int64_t end, T limit) {
-        count_ = end - begin;
-        const Span span = source_span(tables.columns, begin, end);
-        const std::int64_t source = span.end - span.begin;
-        if (static_cast<std::size_t>(source) > blended_.size()) {
-            blended_.resize(static_cast<std::size_t>(source));
-        }
-        const auto row = static_cast<std::size_t>(y);
-        const std::int64_t low = tables.rows.low[row] * input.width + span.begin;
-        const std::int64_t high = tables.rows.high[row] * input.width + span.begin;
-        const T* image = input.data + n * classes_ * input.height * input.width;
+    // Columns [begin, end) of output row y of image n. False if a value is not within the limit.
+    bool merge(std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end) {
         bool fine = true;
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            const T* map = image + c * input.height * input.width;
-            T* values = values_.data() + c * stride_;
-            T* blended = tables.columns.identity ? values : blended_.data();
-            fine &= blend(map + low, map + high, tables.rows.weight[row], source, limit, blended);
-            if (!tables.columns.identity) pick(blended - span.begin, tables.columns, begin, values);
+        const TtaAdd<T> add = add_of(params_.activation);
+        for (std::size_t i = 0; i < params_.inputs.size(); ++i) {
+            TtaRows<T> rows{};
+            fine &= blend(i, n, y, begin, end, rows);
+            add(rows, begin, end, i == 0, values_.data(), sums_.data());
+        }
+        store(n, y, begin, end);
+        return fine;
+    }
+
+  private:
+    TtaAdd<T> add_of(TtaActivation activation) const {
+        switch (activation) {
+            case TtaActivation::kSoftmax:
+                return loops_.add_softmax;
+            case TtaActivation::kSigmoid:
+                return loops_.add_sigmoid;
+            case TtaActivation::kNone:
+                break;
+        }
+        return loops_.add_plain;
+    }
+
+    bool blend(std::size_t i, std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end,
+               TtaRows<T>& rows) {
+        const TtaInput<T>& input = params_.inputs[i];
+        const ColumnTable<T>& columns = tables_[i].columns;
+        const BilinearAxis<T>& axis = tables_[i].rows;
+        const auto span = columns.span(begin, end, input.width);
+        const std::int64_t count = span.end - span.begin;
+        rows = {rows_.data(), row_stride<T>(count), span.begin, params_.classes, &columns.columns()};
+        const std::int64_t plane = input.height * input.width;
+        const T* image = input.data + n * params_.classes * plane;
+        const T* low = image + axis.low[static_cast<std::size_t>(y)] * input.width;
+        const T* high = image + axis.high[static_cast<std::size_t>(y)] * input.width;
+        const T weight = axis.weight[static_cast<std::size_t>(y)];
+        bool fine = true;
+        for (std::int64_t c = 0; c < params_.classes; ++c) {
+            T* out = rows_.data() + c * rows.stride;
+            if (columns.picked().empty()) {
+                fine &= loops_.blend(low + c * plane + span.begin, high + c * plane + span.begin, weight, count, limit_, out);
+            } else {
+                fine &= blend_picked(low + c * plane, high + c * plane, weight,
+                                     columns.picked().data() + begin, end - begin, input.width - 1, out);
+            }
+            out[count] = T(0);
         }
         return fine;
     }
 
-    void activate(TtaActivation activation) {
-        if (activation == TtaActivation::kSoftmax) softmax();
-        if (activation == TtaActivation::kSigmoid) sigmoid();
-    }
-
-    void add(bool first) {
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            const T* values = values_.data() + c * stride_;
-            T* sums = sums_.data() + c * stride_;
-            if (first) {
-                std::copy(values, values + count_, sums);
-            } else {
-                for (std::int64_t x = 0; x < count_; ++x) sums[x] += values[x];
+    // Blends the two samples of each column.
+    bool blend_picked(const T* low, const T* high, T weight, const std::int32_t* at, std::int64_t count, std::int64_t last, T* out) const {
+        bool fine = true;
+        for (std::int64_t x = 0; x < count; ++x) {
+            for (std::int64_t k = 0; k < 2; ++k) {
+                const std::int64_t source = std::min(at[x] + k, last);
+                fine &= loops_.blend(low + source, high + source, weight, 1, limit_, out + 2 * x + k);
             }
         }
+        return fine;
     }
 
-    void store_mean(std::int64_t inputs, std::int64_t plane, T* out) const {
-        const auto divisor = static_cast<T>(inputs);
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            const T* sums = sums_.data() + c * stride_;
-            for (std::int64_t x = 0; x < count_; ++x) out[c * plane + x] = sums[x] / divisor;
+    void store(std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end) {
+        const std::int64_t plane = params_.height * params_.width;
+        const std::int64_t pixel = y * params_.width + begin;
+        if (params_.mean) {
+            T* out = params_.mean + n * params_.classes * plane + pixel;
+            for (std::int64_t c = 0; c < params_.classes; ++c) {
+                loops_.mean(sums_.data() + c * kColumnGroup, params_.classes * kColumnGroup,
+                            static_cast<T>(params_.inputs.size()), end - begin, out + c * plane);
+            }
+            return;
+        }
+        const std::int64_t at = n * plane + pixel;
+        switch (params_.label_type) {
+            case LabelType::kUint8:
+                return store_labels(static_cast<std::uint8_t*>(params_.labels) + at, end - begin);
+            case LabelType::kInt16:
+                return store_labels(static_cast<std::int16_t*>(params_.labels) + at, end - begin);
+            case LabelType::kInt32:
+                return store_labels(static_cast<std::int32_t*>(params_.labels) + at, end - begin);
         }
     }
 
-    // The class of the largest sum; a later class must be larger to take the place.
     template <typename Label>
-    void store_labels(Label* out) {
-        std::fill(best_.begin(), best_.end(), 0);
-        std::copy(sums_.data(), sums_.data() + count_, peak_.data());
-        for (std::int64_t c = 1; c < classes_; ++c) {
-            const T* sums = sums_.data() + c * stride_;
-            const auto label = static_cast<std::int32_t>(c);
-            for (std::int64_t x = 0; x < count_; ++x) {
-                const bool larger = sums[x] > peak_[static_cast<std::size_t>(x)];
-                best_[static_cast<std::size_t>(x)] =
-                    larger ? label : best_[static_cast<std::size_t>(x)];
-                peak_[static_cast<std::size_t>(x)] =
-                    larger ? sums[x] : peak_[static_cast<std::size_t>(x)];
-            }
-        }
-        for (std::int64_t x = 0; x < count_; ++x) {
-            out[x] = static_cast<Label>(best_[static_cast<std::size_t>(x)]);
+    void store_labels(Label* out, std::int64_t count) {
+        std::int32_t labels[kColumnGroup];
+        for (std::int64_t x = 0; x < count; x += kColumnGroup) {
+            loops_.argmax(sums_.data() + x * params_.classes, params_.classes, labels);
+            const std::int64_t here = std::min<std::int64_t>(kColumnGroup, count - x);
+            for (std::int64_t p = 0; p < here; ++p) out[x + p] = static_cast<Label>(labels[p]);
         }
     }
 
-  private:
-    void pick(const T* row, const BilinearAxis<T>& columns, std::int64_t begin, T* out) const {
-        const std::int32_t* low = columns.low.data() + begin;
-        const std::int32_t* high = columns.high.data() + begin;
-        const T* weight = columns.weight.data() + begin;
-        for (std::int64_t x = 0; x < count_; ++x) {
-            out[x] = (T(1) - weight[x]) * row[low[x]] + weight[x] * row[high[x]];
-        }
-    }
-
-    void softmax() {
-        T* peak = peak_.data();
-        T* total = total_.data();
-        std::copy(values_.data(), values_.data() + count_, peak);
-        for (std::int64_t c = 1; c < classes_; ++c) {
-            const T* values = values_.data() + c * stride_;
-            for (std::int64_t x = 0; x < count_; ++x) {
-                peak[x] = values[x] > peak[x] ? values[x] : peak[x];
-            }
-        }
-        std::fill(total, total + count_, T(0));
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            T* values = values_.data() + c * stride_;
-            for (std::int64_t x = 0; x < count_; ++x) {
-                values[x] = baseline::exp_nonpositive(values[x] - peak[x]);
-                total[x] += values[x];
-            }
-        }
-        for (std::int64_t x = 0; x < count_; ++x) total[x] = T(1) / total[x];
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            T* values = values_.data() + c * stride_;
-            for (std::int64_t x = 0; x < count_; ++x) values[x] *= total[x];
-        }
-    }
-
-    void sigmoid() {
-        for (std::int64_t c = 0; c < classes_; ++c) {
-            T* values = values_.data() + c * stride_;
-            for (std::int64_t x = 0; x < count_; ++x) {
-                const T e = baseline::exp_nonpositive(-std::abs(values[x]));
-                values[x] = (values[x] >= T(0) ? T(1) : e) / (T(1) + e);
-            }
-        }
-    }
-
-    std::int64_t classes_;
-    std::int64_t stride_;
-    std::int64_t count_ = 0;          // pixels in use
-    std::vector<T> values_;           // [C,stride]: one input, resampled, then activated
-    std::vector<T> sums_;             // [C,stride]: over the inputs so far
-    std::vector<T> blended_;          // source columns of one class between two source rows
-    std::vector<T> peak_;             // largest value of a pixel
-    std::vector<T> total_;            // sum of exponentials of a pixel
-    std::vector<std::int32_t> best_;  // class of the largest value of a pixel
+    const TtaParams<T>& params_;
+    const std::vector<Tables<T>>& tables_;
+    const TtaLoops<T>& loops_ = tta_loops<T>();
+    T limit_;
+    Buffer<T> rows_;    // [C][stride]: source columns of one input, between two source rows
+    Buffer<T> values_;  // [C][group]: one input, resampled, then activated
+    Buffer<T> sums_;    // [groups][C][group]: over the inputs so far
 };
-
-template <typename T>
-void store(const TtaParams<T>& params, Strip<T>& strip, std::int64_t n, std::int64_t y,
-           std::int64_t begin) {
-    const std::int64_t plane = params.height * params.width;
-    const std::int64_t pixel = y * params.width + begin;
-    if (params.mean) {
-        strip.store_mean(static_cast<std::int64_t>(params.inputs.size()), plane,
-                         params.mean + n * params.classes * plane + pixel);
-        return;
-    }
-    const std::int64_t at = n * plane + pixel;
-    switch (params.label_type) {
-        case LabelType::kUint8:
-            return strip.store_labels(static_cast<std::uint8_t*>(params.labels) + at);
-        case LabelType::kInt16:
-            return strip.store_labels(static_cast<std::int16_t*>(params.labels) + at);
-        case LabelType::kInt32:
-            return strip.store_labels(static_cast<std::int32_t*>(params.labels) + at);
-    }
-}
 
 template <typename T>
 FiniteResult find_bad(const TtaParams<T>& params, T limit) {
@@ -245,10 +207,11 @@ FiniteResult tta_merge(const TtaParams<T>& params) {
     std::atomic<bool> good{true};
     std::vector<Tables<T>> tables;
     for (const TtaInput<T>& input : params.inputs) {
-        tables.push_back(
-            {bilinear_axis<T>(input.height, params.height, params.height, false),
-             bilinear_axis<T>(input.width, params.width, params.width, input.flipped)});
-        if (tables.back().rows.skips || tables.back().columns.skips) {
+        const auto columns =
+            bilinear_axis<T>(input.width, params.width, params.width, input.flipped);
+        tables.push_back({bilinear_axis<T>(input.height, params.height, params.height, false),
+                          ColumnTable<T>(columns)});
+        if (tables.back().rows.skips || columns.skips) {
             // The main pass will not meet every value of this input.
             const std::int64_t count = params.images * params.classes * input.height * input.width;
             parallel_for(params.execution, count, 1 << 16,
@@ -263,22 +226,20 @@ FiniteResult tta_merge(const TtaParams<T>& params) {
     const std::int64_t grain = std::clamp<std::int64_t>(kSerialBelow / work_of_row, 1, 8);
     Execution execution = params.execution;
     if (rows * work_of_row < kSerialBelow) execution.threads = 1;
-    const std::int64_t pixels = strip_pixels<T>(params.classes, params.width);
+    const Cut cut = cut_for(params, tables);
+    if (params.mean) {
+        advise_huge_pages(params.mean, static_cast<std::size_t>(rows * params.classes * params.width) *
+                                           sizeof(T));
+    }
     parallel_for(execution, rows, grain, [&](std::int64_t begin_row, std::int64_t end_row) {
         if (!good.load(std::memory_order_relaxed)) return;
-        Strip<T> strip(params.classes, pixels);
+        Strip<T> strip(params, tables, cut, limit);
         bool fine = true;
         for (std::int64_t row = begin_row; row < end_row; ++row) {
             const std::int64_t n = row / params.height;
             const std::int64_t y = row % params.height;
-            for (std::int64_t begin = 0; begin < params.width; begin += pixels) {
-                const std::int64_t end = std::min(begin + pixels, params.width);
-                for (std::size_t i = 0; i < params.inputs.size(); ++i) {
-                    fine &= strip.load(params.inputs[i], tables[i], n, y, begin, end, limit);
-                    strip.activate(params.activation);
-                    strip.add(i == 0);
-                }
-                store(params, strip, n, y, begin);
+            for (std::int64_t x = 0; x < params.width; x += cut.strip) {
+                fine &= strip.merge(n, y, x, std::min(x + cut.strip, params.width));
             }
         }
         if (!fine) good.store(false, std::memory_order_relaxed);
