@@ -18,7 +18,7 @@ namespace {
 // Below this many resampled values the threads cost more than they bring.
 constexpr std::int64_t kSerialBelow = 1 << 14;
 // What the sums and the blended rows of a strip take together, so that both stay in a core's cache.
-constexpr std::int64_t kStripBytes = 512 * 1024;
+static const std::int64_t kStripBytes = getenv("SB") ? atoi(getenv("SB"))*1024 : 768 * 1024;
 // Elements behind a blended row that the resampling reads, and may read, before it picks from them.
 constexpr std::int64_t kRowSlack = 2 * kColumnGroup + 1;
 
@@ -77,13 +77,13 @@ class Strip {
           sums_(params.classes * groups_of(cut.strip) * kColumnGroup) {}
 
     // Columns [begin, end) of output row y of image n. False if a value is not within the limit.
-    bool merge(std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end) {
+    bool merge(std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end, std::int64_t strip) {
         bool fine = true;
         const TtaAdd<T> add = add_of(params_.activation);
         for (std::size_t i = 0; i < params_.inputs.size(); ++i) {
             TtaRows<T> rows{};
             fine &= blend(i, n, y, begin, end, rows);
-            add(rows, begin, end, i == 0, values_.data(), sums_.data());
+            add(rows, ahead(i, n, y, begin, end, strip), begin, end, i == 0, values_.data(), sums_.data());
         }
         store(n, y, begin, end);
         return fine;
@@ -100,6 +100,27 @@ class Strip {
                 break;
         }
         return loops_.add_plain;
+    }
+
+    TtaAhead ahead(std::size_t i, std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end, std::int64_t strip) const {
+        ++i;
+        if (i == params_.inputs.size()) {
+            i = 0;
+            begin = end;
+            if (begin == params_.width) { begin = 0; ++y; }
+            end = std::min(begin + strip, params_.width);
+            if (y == params_.height) { y = 0; ++n; }
+            if (n == params_.images) return {nullptr, nullptr, 0, 0};
+        }
+        const TtaInput<T>& input = params_.inputs[i];
+        const BilinearAxis<T>& axis = tables_[i].rows;
+        const auto span = tables_[i].columns.span(begin, end, input.width);
+        const std::int64_t plane = input.height * input.width;
+        const T* image = input.data + n * params_.classes * plane + span.begin;
+        const T* low = image + axis.low[static_cast<std::size_t>(y)] * input.width;
+        const T* high = axis.weight[static_cast<std::size_t>(y)] == T(0) ? low : image + axis.high[static_cast<std::size_t>(y)] * input.width;
+        return {reinterpret_cast<const char*>(low), reinterpret_cast<const char*>(high), plane * static_cast<std::int64_t>(sizeof(T)),
+                (span.end - span.begin) * static_cast<std::int64_t>(sizeof(T)) / 64};
     }
 
     bool blend(std::size_t i, std::int64_t n, std::int64_t y, std::int64_t begin, std::int64_t end,
@@ -239,7 +260,7 @@ FiniteResult tta_merge(const TtaParams<T>& params) {
             const std::int64_t n = row / params.height;
             const std::int64_t y = row % params.height;
             for (std::int64_t x = 0; x < params.width; x += cut.strip) {
-                fine &= strip.merge(n, y, x, std::min(x + cut.strip, params.width));
+                fine &= strip.merge(n, y, x, std::min(x + cut.strip, params.width), cut.strip);
             }
         }
         if (!fine) good.store(false, std::memory_order_relaxed);

@@ -6,6 +6,9 @@
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
+#ifndef PFL
+#define PFL 2
+#endif
 constexpr int kGroup = kColumnGroup;
 
 // Pixels beside each other that fill a register.
@@ -102,9 +105,20 @@ struct Sigmoid {
 };
 
 template <typename T, typename Activation, Spread kSpread>
-void add_spread(const TtaRows<T>& rows, std::int64_t begin, std::int64_t end, bool first, T* values,
+void add_spread(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end, bool first, T* values,
                 T* sums) {
+    const std::int64_t groups = (end - begin + kGroup - 1) / kGroup;
+    std::int64_t line = 0;
+    std::int64_t group = 0;
     for (std::int64_t x = begin; x < end; x += kGroup, sums += rows.classes * kGroup) {
+        const std::int64_t last = ++group * ahead.lines / groups;
+        if (line<last) for (std::int64_t c = 0; c < rows.classes; ++c) {
+            for (std::int64_t l = line; l < last; ++l) {
+                __builtin_prefetch(ahead.low + c * ahead.plane + l * 64, 0, PFL);
+                if (ahead.high != ahead.low) __builtin_prefetch(ahead.high + c * ahead.plane + l * 64, 0, PFL);
+            }
+        }
+        line = last;
         for (int p = 0; p < kGroup; p += kLanes<T>) {
             const Stretch<T, kSpread> stretch(*rows.axis, x + p, rows.origin);
             Activation::template add_pack<kSpread>(rows, stretch, first, values + p, sums + p);
@@ -113,15 +127,15 @@ void add_spread(const TtaRows<T>& rows, std::int64_t begin, std::int64_t end, bo
 }
 
 template <typename T, typename Activation>
-void add(const TtaRows<T>& rows, std::int64_t begin, std::int64_t end, bool first, T* values,
+void add(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end, bool first, T* values,
          T* sums) {
     switch (rows.axis->spread) {
         case Spread::kWhole:
-            return add_spread<T, Activation, Spread::kWhole>(rows, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kWhole>(rows, ahead, begin, end, first, values, sums);
         case Spread::kNear:
-            return add_spread<T, Activation, Spread::kNear>(rows, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kNear>(rows, ahead, begin, end, first, values, sums);
         case Spread::kFar:
-            return add_spread<T, Activation, Spread::kFar>(rows, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kFar>(rows, ahead, begin, end, first, values, sums);
     }
 }
 

@@ -21,11 +21,19 @@ struct TtaRows {
     const Columns<T>* axis;  // of the whole output row
 };
 
+// What is wanted from memory next: the same piece of two source rows, for all classes.
+struct TtaAhead {
+    const char* low;      // in the first class
+    const char* high;     // the same as low where one row does
+    std::int64_t plane;   // bytes from class to class
+    std::int64_t lines;   // cache lines of the piece
+};
+
 // Resamples the columns [begin, end), applies the activation and adds the result to sums, or with
 // `first` begins them: [groups][classes][kColumnGroup]. `values` is scratch for one group.
 template <typename T>
-using TtaAdd = void (*)(const TtaRows<T>& rows, std::int64_t begin, std::int64_t end, bool first,
-                        T* values, T* sums);
+using TtaAdd = void (*)(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin,
+                        std::int64_t end, bool first, T* values, T* sums);
 
 template <typename T>
 struct TtaLoops {
