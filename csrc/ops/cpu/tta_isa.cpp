@@ -6,9 +6,6 @@
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
-#ifndef PFL
-#define PFL 2
-#endif
 constexpr int kGroup = kColumnGroup;
 
 // Pixels beside each other that fill a register.
@@ -26,13 +23,40 @@ void accumulate(T* sums, ValueOf<T> value, bool first) {
     P::store(sums, first ? value : P::load(sums) + value);
 }
 
+// The part of what is wanted next that is asked for beside the work on one group. Bit by bit, since
+// a core that has too much on order waits before it goes on.
+class Share {
+  public:
+    explicit Share(const TtaAhead& ahead) : ahead_(ahead), begin_(0), end_(0) {}
+
+    void to(std::int64_t line) {
+        begin_ = end_;
+        end_ = line;
+    }
+    void done() { begin_ = end_; }
+
+    void order(std::int64_t c) const {
+        const std::int64_t plane = c * ahead_.plane;
+        for (std::int64_t l = begin_; l < end_; ++l) {
+            __builtin_prefetch(ahead_.low + plane + l * 64, 0, 2);
+            __builtin_prefetch(ahead_.high + plane + l * 64, 0, 2);
+        }
+    }
+
+  private:
+    const TtaAhead ahead_;
+    std::int64_t begin_;
+    std::int64_t end_;
+};
+
 template <typename T>
 struct Plain {
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, bool first,
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
                          T*, T* sums) {
         const T* row = rows.data;
         for (std::int64_t c = 0; c < rows.classes; ++c, row += rows.stride, sums += kGroup) {
+            share.order(c);
             accumulate(sums, stretch(row), first);
         }
     }
@@ -42,7 +66,7 @@ template <typename T>
 class Softmax {
   public:
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, bool first,
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
                          T* values, T* sums) {
         using P = PackOf<T>;
         using V = ValueOf<T>;
@@ -59,8 +83,12 @@ class Softmax {
         std::int64_t c = 0;
         for (; c + kTogether <= rows.classes; c += kTogether) {
             exponentials<kTogether>(values + c * kGroup, peak, total);
+            for (int i = 0; i < kTogether; ++i) share.order(c + i);
         }
-        for (; c < rows.classes; ++c) exponentials<1>(values + c * kGroup, peak, total);
+        for (; c < rows.classes; ++c) {
+            exponentials<1>(values + c * kGroup, peak, total);
+            share.order(c);
+        }
         const V inverse = P::all(T(1)) / total;
         for (c = 0; c < rows.classes; ++c) {
             accumulate(sums + c * kGroup, P::load(values + c * kGroup) * inverse, first);
@@ -88,7 +116,7 @@ class Softmax {
 template <typename T>
 struct Sigmoid {
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, bool first,
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
                          T*, T* sums) {
         using P = PackOf<T>;
         using V = ValueOf<T>;
@@ -96,6 +124,7 @@ struct Sigmoid {
         const V one = P::all(T(1));
         const T* row = rows.data;
         for (std::int64_t c = 0; c < rows.classes; ++c, row += rows.stride, sums += kGroup) {
+            share.order(c);
             const V value = stretch(row);
             const V e =
                 exp_nonpositive_of(Several<P, 1>{{P::choose(value > zero, -value, value)}}).each[0];
@@ -108,20 +137,14 @@ template <typename T, typename Activation, Spread kSpread>
 void add_spread(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end, bool first, T* values,
                 T* sums) {
     const std::int64_t groups = (end - begin + kGroup - 1) / kGroup;
-    std::int64_t line = 0;
+    Share share(ahead);
     std::int64_t group = 0;
     for (std::int64_t x = begin; x < end; x += kGroup, sums += rows.classes * kGroup) {
-        const std::int64_t last = ++group * ahead.lines / groups;
-        if (line<last) for (std::int64_t c = 0; c < rows.classes; ++c) {
-            for (std::int64_t l = line; l < last; ++l) {
-                __builtin_prefetch(ahead.low + c * ahead.plane + l * 64, 0, PFL);
-                if (ahead.high != ahead.low) __builtin_prefetch(ahead.high + c * ahead.plane + l * 64, 0, PFL);
-            }
-        }
-        line = last;
+        share.to(++group * ahead.lines / groups);
         for (int p = 0; p < kGroup; p += kLanes<T>) {
             const Stretch<T, kSpread> stretch(*rows.axis, x + p, rows.origin);
-            Activation::template add_pack<kSpread>(rows, stretch, first, values + p, sums + p);
+            Activation::template add_pack<kSpread>(rows, stretch, share, first, values + p, sums + p);
+            share.done();
         }
     }
 }
