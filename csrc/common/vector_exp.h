@@ -23,8 +23,8 @@ inline ExpParts<Value> exp_parts(Value bounded) {
     const Value shifted = bounded * 1.44269504f + kRounder;
     const Value k = shifted - kRounder;
     const Value r = (bounded - k * 0.693145751953125f) - k * 1.4286068203094173e-6f;
-    // (e^r - 1 - r) / r^2 interpolated at Chebyshev nodes of [-ln(2)/2, ln(2)/2]. In pairs of powers:
-    // a chain of seven steps in place of eleven.
+    // (e^r - 1 - r) / r^2 interpolated at Chebyshev nodes of [-ln(2)/2, ln(2)/2]. In pairs of
+    // powers: a chain of seven steps in place of eleven.
     const Value square = r * r;
     const Value high = r * 1.989099082e-4f + 1.393365e-3f;
     const Value middle = r * 8.333310925e-3f + 4.166646493e-2f;
@@ -57,8 +57,8 @@ inline Several<P, Count> exp_nonpositive_of(const Several<P, Count>& x) {
     if constexpr (sizeof(x.each[0][0]) == sizeof(float)) {
         typedef std::int32_t Bits __attribute__((vector_size(sizeof(Value))));
         const Value least = P::all(-87.0f);
-        const auto parts =
-            exp_parts(All::of([&](int i) { return P::choose(least > x.each[i], least, x.each[i]); }));
+        const auto parts = exp_parts(
+            All::of([&](int i) { return P::choose(least > x.each[i], least, x.each[i]); }));
         return All::of([&](int i) {
             const Bits shifted = reinterpret_cast<Bits>(parts.shifted.each[i]);
             const Bits power = (shifted << 23) & (x.each[i] >= least);

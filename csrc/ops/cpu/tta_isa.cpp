@@ -27,11 +27,13 @@ void accumulate(T* sums, ValueOf<T> value, bool first) {
 // a core that has too much on order waits before it goes on.
 class Share {
   public:
-    explicit Share(const TtaAhead& ahead) : ahead_(ahead), begin_(0), end_(0) {}
+    Share(const TtaAhead& ahead, std::int64_t groups)
+        : ahead_(ahead), step_((ahead.lines << kFraction) / groups) {}
 
-    void to(std::int64_t line) {
+    void next() {
+        position_ += step_;
         begin_ = end_;
-        end_ = line;
+        end_ = position_ >> kFraction;
     }
     void done() { begin_ = end_; }
 
@@ -44,33 +46,57 @@ class Share {
     }
 
   private:
+    static constexpr int kFraction = 16;
+
     const TtaAhead ahead_;
-    std::int64_t begin_;
-    std::int64_t end_;
+    const std::int64_t step_;  // lines a group, in fixed point
+    std::int64_t position_ = 0;
+    std::int64_t begin_ = 0;  // lines
+    std::int64_t end_ = 0;
 };
 
 template <typename T>
 struct Plain {
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
-                         T*, T* sums) {
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch,
+                         const Share& share, bool first, T*, T* sums) {
+        const std::int64_t planes = rows.rows * rows.classes;
         const T* row = rows.data;
-        for (std::int64_t c = 0; c < rows.classes; ++c, row += rows.stride, sums += kGroup) {
+        for (std::int64_t c = 0; c < planes; ++c, row += rows.stride) {
+            accumulate(sums + c * kGroup, stretch(row), first);
             share.order(c);
-            accumulate(sums, stretch(row), first);
         }
     }
 };
+
+// Planes whose exponentials are calculated side by side, as far as the registers reach.
+constexpr int kTogether = kRegisterBytes == 64 ? 4 : 2;
 
 template <typename T>
 class Softmax {
   public:
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
-                         T* values, T* sums) {
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch,
+                         const Share& share, bool first, T* values, T* sums) {
+        const T* row = rows.data;
+        for (std::int64_t r = 0; r < rows.rows; ++r) {
+            if (rows.classes == 1) {
+                // Whatever the value is, it is the only one.
+                accumulate(sums, PackOf<T>::all(T(1)), first);
+            } else {
+                add_row(row, rows, stretch, share, first, values, sums);
+            }
+            row += rows.classes * rows.stride;
+            sums += rows.classes * kGroup;
+        }
+    }
+
+  private:
+    template <Spread kSpread>
+    static void add_row(const T* row, const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch,
+                        const Share& share, bool first, T* values, T* sums) {
         using P = PackOf<T>;
         using V = ValueOf<T>;
-        const T* row = rows.data;
         V peak = stretch(row);
         P::store(values, peak);
         row += rows.stride;
@@ -82,83 +108,95 @@ class Softmax {
         V total = V{};
         std::int64_t c = 0;
         for (; c + kTogether <= rows.classes; c += kTogether) {
-            exponentials<kTogether>(values + c * kGroup, peak, total);
-            for (int i = 0; i < kTogether; ++i) share.order(c + i);
+            exponentials<kTogether>(c, share, values, peak, total);
         }
-        for (; c < rows.classes; ++c) {
-            exponentials<1>(values + c * kGroup, peak, total);
-            share.order(c);
-        }
+        for (; c + 2 <= rows.classes; c += 2) exponentials<2>(c, share, values, peak, total);
+        for (; c < rows.classes; ++c) exponentials<1>(c, share, values, peak, total);
         const V inverse = P::all(T(1)) / total;
         for (c = 0; c < rows.classes; ++c) {
             accumulate(sums + c * kGroup, P::load(values + c * kGroup) * inverse, first);
         }
     }
 
-  private:
-    // Classes whose exponentials are calculated side by side, as far as the registers reach.
-    static constexpr int kTogether = kRegisterBytes == 64 ? 4 : 2;
-
-    // Of the next few classes, in place, and added to their total in order.
+    // Of the classes from c on, in place, and added to their total in order.
     template <int Count>
-    static void exponentials(T* values, ValueOf<T> peak, ValueOf<T>& total) {
+    static void exponentials(std::int64_t c, const Share& share, T* values, ValueOf<T> peak,
+                             ValueOf<T>& total) {
         using P = PackOf<T>;
         using All = Several<P, Count>;
-        const All e = exp_nonpositive_of(
-            All::of([&](int i) { return P::load(values + i * kGroup) - peak; }));
+        values += c * kGroup;
+        const All e =
+            exp_nonpositive_of(All::of([&](int i) { return P::load(values + i * kGroup) - peak; }));
         for (int i = 0; i < Count; ++i) {
             P::store(values + i * kGroup, e.each[i]);
             total += e.each[i];
+            share.order(c + i);
         }
     }
 };
 
 template <typename T>
-struct Sigmoid {
+class Sigmoid {
+  public:
     template <Spread kSpread>
-    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch, const Share& share, bool first,
-                         T*, T* sums) {
+    static void add_pack(const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch,
+                         const Share& share, bool first, T*, T* sums) {
+        const std::int64_t planes = rows.rows * rows.classes;
+        std::int64_t c = 0;
+        for (; c + kTogether <= planes; c += kTogether) {
+            add_planes<kTogether>(c, rows, stretch, share, first, sums);
+        }
+        for (; c < planes; ++c) add_planes<1>(c, rows, stretch, share, first, sums);
+    }
+
+  private:
+    template <int Count, Spread kSpread>
+    static void add_planes(std::int64_t c, const TtaRows<T>& rows,
+                           const Stretch<T, kSpread>& stretch, const Share& share, bool first,
+                           T* sums) {
         using P = PackOf<T>;
-        using V = ValueOf<T>;
-        const V zero = V{};
-        const V one = P::all(T(1));
-        const T* row = rows.data;
-        for (std::int64_t c = 0; c < rows.classes; ++c, row += rows.stride, sums += kGroup) {
-            share.order(c);
-            const V value = stretch(row);
-            const V e =
-                exp_nonpositive_of(Several<P, 1>{{P::choose(value > zero, -value, value)}}).each[0];
-            accumulate(sums, P::choose(value >= zero, one, e) / (one + e), first);
+        using All = Several<P, Count>;
+        const ValueOf<T> zero = P::all(T(0));
+        const ValueOf<T> one = P::all(T(1));
+        const All x = All::of([&](int i) { return stretch(rows.data + (c + i) * rows.stride); });
+        const All e = exp_nonpositive_of(
+            All::of([&](int i) { return P::choose(x.each[i] > zero, -x.each[i], x.each[i]); }));
+        for (int i = 0; i < Count; ++i) {
+            const ValueOf<T> above = P::choose(x.each[i] >= zero, one, e.each[i]);
+            accumulate(sums + (c + i) * kGroup, above / (one + e.each[i]), first);
+            share.order(c + i);
         }
     }
 };
 
 template <typename T, typename Activation, Spread kSpread>
-void add_spread(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end, bool first, T* values,
-                T* sums) {
-    const std::int64_t groups = (end - begin + kGroup - 1) / kGroup;
-    Share share(ahead);
-    std::int64_t group = 0;
-    for (std::int64_t x = begin; x < end; x += kGroup, sums += rows.classes * kGroup) {
-        share.to(++group * ahead.lines / groups);
+void add_spread(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end,
+                bool first, T* values, T* sums) {
+    Share share(ahead, (end - begin + kGroup - 1) / kGroup);
+    for (std::int64_t x = begin; x < end; x += kGroup) {
+        share.next();
         for (int p = 0; p < kGroup; p += kLanes<T>) {
             const Stretch<T, kSpread> stretch(*rows.axis, x + p, rows.origin);
-            Activation::template add_pack<kSpread>(rows, stretch, share, first, values + p, sums + p);
+            Activation::add_pack(rows, stretch, share, first, values + p, sums + p);
             share.done();
         }
+        sums += rows.rows * rows.classes * kGroup;
     }
 }
 
 template <typename T, typename Activation>
-void add(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end, bool first, T* values,
-         T* sums) {
+void add(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std::int64_t end,
+         bool first, T* values, T* sums) {
     switch (rows.axis->spread) {
         case Spread::kWhole:
-            return add_spread<T, Activation, Spread::kWhole>(rows, ahead, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kWhole>(rows, ahead, begin, end, first, values,
+                                                             sums);
         case Spread::kNear:
-            return add_spread<T, Activation, Spread::kNear>(rows, ahead, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kNear>(rows, ahead, begin, end, first, values,
+                                                            sums);
         case Spread::kFar:
-            return add_spread<T, Activation, Spread::kFar>(rows, ahead, begin, end, first, values, sums);
+            return add_spread<T, Activation, Spread::kFar>(rows, ahead, begin, end, first, values,
+                                                           sums);
     }
 }
 
@@ -220,8 +258,8 @@ void argmax(const T* sums, std::int64_t classes, std::int32_t* labels) {
 
 template <typename T>
 TtaLoops<T> make_tta_loops() {
-    return {&add<T, Plain<T>>, &add<T, Softmax<T>>, &add<T, Sigmoid<T>>,
-            &blend<T>, &mean<T>, &argmax<T>};
+    return {&add<T, Plain<T>>, &add<T, Softmax<T>>, &add<T, Sigmoid<T>>, &blend<T>,
+            &mean<T>,          &argmax<T>};
 }
 
 template TtaLoops<float> make_tta_loops();

@@ -5,32 +5,33 @@
 #include "common/columns.h"
 #include "common/isa.h"
 
-// The hot loops of tta_merge over a group of kColumnGroup pixels of one row, built once for each
-// instruction set. Between them the values of a group are planes, [classes][kColumnGroup]: sums
-// over the classes then run in their order whatever the set, and all classes of the few pixels stay
-// in the innermost cache.
+// The hot loops of tta_merge, built once for each instruction set. They take kColumnGroup pixels of
+// a row at a time, whose values are planes, [classes][kColumnGroup]: sums over the classes then run
+// in their order whatever the set, and all classes of the few pixels stay in the innermost cache.
 namespace wsss_fast {
 
-// One input between the two source rows that an output row needs.
+// One input, blended between the source rows that some output rows lie between.
 template <typename T>
 struct TtaRows {
-    const T* data;           // [classes][stride]
-    std::int64_t stride;     // from class to class
+    const T* data;           // [rows][classes][stride]
+    std::int64_t rows;       // output rows
+    std::int64_t classes;    // C
+    std::int64_t stride;     // elements from class to class
     std::int64_t origin;     // the source column that data starts with
-    std::int64_t classes;    // how many
     const Columns<T>* axis;  // of the whole output row
 };
 
-// What is wanted from memory next: the same piece of two source rows, for all classes.
+// What is wanted from memory next: a piece of two source rows, in every class.
 struct TtaAhead {
-    const char* low;      // in the first class
-    const char* high;     // the same as low where one row does
-    std::int64_t plane;   // bytes from class to class
-    std::int64_t lines;   // cache lines of the piece
+    const char* low;     // in the first class
+    const char* high;    // the same where one row does
+    std::int64_t plane;  // bytes from class to class
+    std::int64_t lines;  // cache lines of the piece; 0 for nothing
 };
 
 // Resamples the columns [begin, end), applies the activation and adds the result to sums, or with
-// `first` begins them: [groups][classes][kColumnGroup]. `values` is scratch for one group.
+// `first` begins them: [groups][rows][classes][kColumnGroup]. `values` is scratch for the classes
+// of one group.
 template <typename T>
 using TtaAdd = void (*)(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin,
                         std::int64_t end, bool first, T* values, T* sums);
