@@ -241,7 +241,11 @@ class Strip {
                 sums += params_.classes * kColumnGroup;
                 const std::int64_t row = piece.image * params_.height + piece.row + r;
                 Label* out = static_cast<Label*>(params_.labels) + row * params_.width + x;
-                for (std::int64_t p = 0; p < count; ++p) out[p] = static_cast<Label>(labels[p]);
+                if (count == kColumnGroup) {
+                    for (int p = 0; p < kColumnGroup; ++p) out[p] = static_cast<Label>(labels[p]);
+                } else {
+                    for (int p = 0; p < count; ++p) out[p] = static_cast<Label>(labels[p]);
+                }
             }
         }
     }
