@@ -50,6 +50,21 @@ class ColumnTable {
     // Empty where rows are read as they are.
     const std::vector<std::int32_t>& picked() const { return picked_; }
 
+    // Columns with the padding.
+    std::int64_t padded() const { return static_cast<std::int64_t>(low_.size()); }
+
+    // Fills `out`, of picked_elements(), with what the loops want of a row for a steep axis.
+    std::int64_t picked_elements() const {
+        return picked_.empty() ? 0 : 2 * static_cast<std::int64_t>(count_) + kRowSlack;
+    }
+    void pick(const T* row, std::int64_t length, T* out) const {
+        for (const std::int32_t at : picked_) {
+            *out++ = row[at];
+            *out++ = row[std::min<std::int64_t>(at + 1, length - 1)];
+        }
+        std::fill_n(out, kRowSlack, T(0));
+    }
+
     // The samples, of a row of `length` of them, that the columns [begin, end) need.
     struct Span {
         std::int64_t begin;

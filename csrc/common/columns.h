@@ -8,6 +8,9 @@ namespace wsss_fast {
 // a multiple of it.
 constexpr int kColumnGroup = 16;
 
+// Elements behind a row that the loops may read, the first of them to give it a weight of 0.
+constexpr std::int64_t kRowSlack = 2 * kColumnGroup + 1;
+
 // How far apart the source samples of neighbouring columns lie.
 enum class Spread {
     kWhole,  // every column is one sample as it is, none further than one from the last

@@ -14,6 +14,10 @@ constexpr int kRegisterBytes = 32;
 constexpr int kRegisterBytes = 16;
 #endif
 
+// The compiler's own: no inline function of the standard library may be left out of line.
+inline float magnitude(float value) { return __builtin_fabsf(value); }
+inline double magnitude(double value) { return __builtin_fabs(value); }
+
 // The most lanes, a power of two, that fit a register and divide the width.
 template <typename T>
 constexpr int lanes(int width) {

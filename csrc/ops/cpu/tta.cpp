@@ -26,9 +26,6 @@ constexpr std::int64_t kMostRanges = 64;
 constexpr std::int64_t kStripBytes = 768 * 1024;
 // Planes (classes of rows) that share what is set up for a group of columns.
 constexpr std::int64_t kPlanesTogether = 8;
-// Elements behind a blended row that the resampling may read, without using them.
-constexpr std::int64_t kRowSlack = 2 * kColumnGroup + 1;
-
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 template <typename T>

@@ -200,10 +200,6 @@ void add(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begin, std:
     }
 }
 
-// The compiler's own: no inline function of the standard library may be left out of line.
-float magnitude(float value) { return __builtin_fabsf(value); }
-double magnitude(double value) { return __builtin_fabs(value); }
-
 template <typename T>
 bool blend(const T* low, const T* high, T weight, std::int64_t count, T limit, T* out) {
     int bad = 0;
