@@ -38,9 +38,11 @@ class ColumnTable {
             picked_.assign(low_.begin(), low_.begin() + static_cast<std::ptrdiff_t>(count_));
             for (std::size_t x = 0; x < count_; ++x) low_[x] = static_cast<std::int32_t>(2 * x);
         }
-        if (count_ > 0)
-            std::fill(low_.begin() + static_cast<std::ptrdiff_t>(count_), low_.end(),
-                      low_[count_ - 1]);
+        for (std::size_t x = count_; x < padded; ++x) {
+            low_[x] = low_[count_ - 1];
+            first_[x] = first_[count_ - 1];
+            second_[x] = second_[count_ - 1];
+        }
         columns_ = {low_.data(), first_.data(), second_.data(),
                     step > 1 ? Spread::kFar : (whole ? Spread::kWhole : Spread::kNear)};
     }

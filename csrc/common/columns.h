@@ -20,7 +20,7 @@ enum class Spread {
 
 // A row resampled along x: out[x] = first[x] * row[low[x]] + second[x] * row[low[x] + 1]. Where
 // low[x] is the last sample, second[x] is 0 and one more element of the row is read, which has to
-// be finite. Columns of the padding have weights of 0.
+// be finite. The padding repeats the last column.
 template <typename T>
 struct Columns {
     const std::int32_t* low;  // rising or falling

@@ -29,6 +29,7 @@ constexpr int lanes(int width) {
 // `value` is aligned like T and may alias: memory is read and written through it.
 template <typename T, int Lanes>
 struct Pack {
+    static constexpr int kLanes = Lanes;
     typedef T value __attribute__((vector_size(Lanes * sizeof(T)), aligned(alignof(T)), may_alias));
 
     static value load(const T* from) { return *reinterpret_cast<const value*>(from); }
@@ -42,6 +43,7 @@ struct Pack {
 
 template <typename T>
 struct Pack<T, 1> {
+    static constexpr int kLanes = 1;
     using value = T;
 
     static value load(const T* from) { return *from; }

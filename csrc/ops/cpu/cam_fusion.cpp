@@ -4,6 +4,7 @@
 #include "ops/cam_fusion.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <limits>
 #include <memory>
@@ -280,13 +281,14 @@ class Fusion {
             memory += RowPair<T>::elements(plan.columns[g]);
         }
         const std::int64_t width = plan.target->crop_width;
-        T largest = -std::numeric_limits<T>::infinity();
+        std::array<T, kColumnGroup> most;
+        most.fill(-std::numeric_limits<T>::infinity());
         for (std::int64_t y = at.begin; y < at.end; ++y) {
             for (std::size_t g = 0; g < sizes; ++g) rows.current[g] = rows.pairs[g].seek(y);
-            largest = loops_.blend(rows.current.data(), static_cast<std::int64_t>(sizes), width,
-                                   params_.relu == CamRelu::kSum, largest, at.output + y * width);
+            loops_.blend(rows.current.data(), static_cast<std::int64_t>(sizes), width,
+                         params_.relu == CamRelu::kSum, at.output + y * width, most.data());
         }
-        tile_max_[static_cast<std::size_t>(index)] = largest;
+        tile_max_[static_cast<std::size_t>(index)] = *std::max_element(most.begin(), most.end());
     }
 
     void append_divisors(const Plan<T>& plan, std::vector<T>& divisors) const {

@@ -53,41 +53,56 @@ void stretch(const T* row, const Columns<T>& columns, std::int64_t count, T* out
     }
 }
 
-// Columns [x, x + lanes of P).
-template <typename P, typename T>
-typename P::value blended(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t x,
-                          bool relu) {
+template <typename T>
+using PackOf = Pack<T, kRegisterBytes / static_cast<int>(sizeof(T))>;
+
+// Packs side by side from column x on.
+template <int Count, typename T>
+Several<PackOf<T>, Count> blend_packs(const CamRows<T>* sizes, std::int64_t size_count, bool relu,
+                                      std::int64_t x) {
+    using P = PackOf<T>;
     using V = typename P::value;
-    V sum = P::all(T(0));
-    for (std::int64_t g = 0; g < size_count; ++g) {
-        const V low = P::all(T(1) - sizes[g].weight) * P::load(sizes[g].low + x);
-        const V value = low + P::all(sizes[g].weight) * P::load(sizes[g].high + x);
-        sum = g == 0 ? value : sum + value;
-    }
+    using All = Several<P, Count>;
+    const auto of = [&](const CamRows<T>& rows) {
+        const V rest = P::all(T(1) - rows.weight);
+        const V weight = P::all(rows.weight);
+        return All::of([&](int i) {
+            const std::int64_t at = x + i * P::kLanes;
+            return rest * P::load(rows.low + at) + weight * P::load(rows.high + at);
+        });
+    };
+    All sum = of(sizes[0]);
+    for (std::int64_t g = 1; g < size_count; ++g) sum = sum + of(sizes[g]);
+    if (!relu) return sum;
     const V zero = P::all(T(0));
-    return relu ? P::choose(sum > zero, sum, zero) : sum;
+    return All::of([&](int i) { return P::choose(sum.each[i] > zero, sum.each[i], zero); });
 }
 
 template <typename T>
-T blend(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t count, bool relu, T largest,
-        T* out) {
-    constexpr int kLanes = kRegisterBytes / static_cast<int>(sizeof(T));
-    using P = Pack<T, kLanes>;
-    using Single = Pack<T, 1>;
-    typename P::value most = P::all(largest);
+void blend(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t count, bool relu, T* out,
+           T* most) {
+    constexpr int kTogether = 2;  // share what is looked up for each size
+    using P = PackOf<T>;
+    using V = typename P::value;
+    V largest = P::load(most);
     std::int64_t x = 0;
-    for (; x + kLanes <= count; x += kLanes) {
-        const typename P::value sum = blended<P>(sizes, size_count, x, relu);
-        P::store(out + x, sum);
-        most = P::choose(sum > most, sum, most);
+    for (; x + kTogether * P::kLanes <= count; x += kTogether * P::kLanes) {
+        const auto sum = blend_packs<kTogether>(sizes, size_count, relu, x);
+        for (int i = 0; i < kTogether; ++i) {
+            P::store(out + x + i * P::kLanes, sum.each[i]);
+            largest = P::choose(sum.each[i] > largest, sum.each[i], largest);
+        }
     }
-    for (; x < count; ++x) {
-        const T sum = blended<Single>(sizes, size_count, x, relu);
-        out[x] = sum;
-        largest = sum > largest ? sum : largest;
+    for (; x < count; x += P::kLanes) {
+        const V sum = blend_packs<1>(sizes, size_count, relu, x).each[0];
+        largest = P::choose(sum > largest, sum, largest);
+        if (x + P::kLanes <= count) {
+            P::store(out + x, sum);
+        } else {
+            for (int l = 0; x + l < count; ++l) out[x + l] = sum[l];
+        }
     }
-    for (int l = 0; l < kLanes; ++l) largest = most[l] > largest ? most[l] : largest;
-    return largest;
+    P::store(most, largest);
 }
 
 template <typename T>

@@ -30,9 +30,10 @@ struct CamLoops {
     // All columns of a row, in whole groups.
     void (*stretch)(const T* row, const Columns<T>& columns, std::int64_t count, T* out);
     // out = sum over the sizes in their order, without its negative values where `relu` says so.
-    // Returns the largest value of out and `largest`.
-    T (*blend)(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t count, bool relu,
-               T largest, T* out);
+    // The rows are padded to whole groups with their last column. `most` keeps, in kColumnGroup
+    // lanes of which a set may use but some, the largest values so far.
+    void (*blend)(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t count, bool relu,
+                  T* out, T* most);
     // out /= divisor.
     void (*divide)(std::int64_t count, T divisor, T* out);
 };
