@@ -193,6 +193,7 @@ class Strip {
             piece.end = std::min(piece.begin + cut_.columns(), params_.width);
             if (piece.begin == 0 && ++piece.row == params_.height) return {};
         }
+        if (!tables_[i].columns.picked().empty()) return {};
         const Source from = source(i, piece.image, piece.row);
         const auto span = tables_[i].columns.span(piece.begin, piece.end, params_.inputs[i].width);
         constexpr std::int64_t kSize = sizeof(T);
