@@ -83,6 +83,33 @@ for radius, h, w in ((2, 5, 4), (3, 40, 12), (5, 21, 29), (5, 21, 24), (10, 60, 
             add(gradient)
 """
 
+# Planes that vectors take together and some left over, columns of every kind (as they are, half and double
+# size, neither, fewer than a third), widths that end inside a vector.
+SCRIPTS["tta"] = """
+sizes = [(5, 40), (5, 40), (10, 80), (20, 161), (7, 33), (30, 300)]
+flipped = [False, True, False, True, True, False]
+for classes in (1, 2, 3, 7, 21, 203):
+    logits = [4 * torch.randn(2, classes, *size) for size in sizes]
+    for activation in ("softmax", "sigmoid", "none"):
+        for size in ((10, 80), (5, 40), (9, 77), (3, 1)):
+            for output in ("mean", "labels"):
+                add(wsss_fast.tta_merge(logits, size, flipped=flipped, activation=activation, output=output))
+logits = [torch.randn(1, 5, *size, dtype=torch.float64) for size in sizes]
+for size in ((10, 80), (9, 77), (3, 1)):
+    add(wsss_fast.tta_merge(logits, size, flipped=flipped))
+"""
+
+SCRIPTS["cam_fusion"] = """
+sizes = [(5, 40), (5, 40), (10, 80), (20, 161), (7, 33), (30, 300)]
+flipped = [False, True, False, True, True, False]
+for dtype in (torch.float32, torch.float64):
+    cams = [torch.randn(2, 3, *size, dtype=dtype) for size in sizes]
+    for relu in ("none", "sum", "each"):
+        for normalize in ("none", "class", "image"):
+            for size in ((10, 80), (5, 40), (9, 77), (3, 1), (200, 173)):
+                add(wsss_fast.fuse_cams(cams, size, flipped=flipped, relu=relu, normalize=normalize))
+"""
+
 
 def run(op: str, isa: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "WSSS_FAST_ISA"}

@@ -17,7 +17,7 @@ struct BilinearAxis {
     std::vector<std::int32_t> high;
     std::vector<T> weight;
 
-    // True when some input sample has no part in any output (reduction by more than two).
+    // True when some input sample has no weight in any output (as in a reduction by more than two).
     bool skips = false;
     // True when out[i] = in[i].
     bool identity = false;
@@ -52,7 +52,7 @@ BilinearAxis<T> bilinear_axis(std::int64_t in, std::int64_t out, std::int64_t co
         axis.low[i] = flipped ? last - low : low;
         axis.high[i] = flipped ? last - high : high;
         if (low > reached + 1) axis.skips = true;
-        reached = high;
+        reached = axis.weight[i] == T(0) ? low : high;
     }
     if (reached < last) axis.skips = true;
     axis.identity = in == out && !flipped;

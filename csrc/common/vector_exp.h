@@ -4,27 +4,39 @@
 #include <cstdint>
 #include <cstring>
 
-#include "common/isa.h"
+#include "common/simd.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
+
+// e^x = power(shifted) * e_r, where the last bits of shifted are the exponent field of the power.
+// Value is a float or a pack of them.
+template <typename Value>
+struct ExpParts {
+    Value shifted;
+    Value e_r;
+};
+
+template <typename Value>
+inline ExpParts<Value> exp_parts(Value bounded) {
+    // x = k ln 2 + r. The sum's last bits are k + 127, the exponent field of 2^k.
+    constexpr float kRounder = 12582912.0f + 127.0f;
+    const Value shifted = bounded * 1.44269504f + kRounder;
+    const Value k = shifted - kRounder;
+    const Value r = (bounded - k * 0.693145751953125f) - k * 1.4286068203094173e-6f;
+    // (e^r - 1 - r) / r^2 interpolated at Chebyshev nodes of [-ln(2)/2, ln(2)/2]. In pairs of
+    // powers: a chain of seven steps in place of eleven.
+    const Value square = r * r;
+    const Value high = r * 1.989099082e-4f + 1.393365e-3f;
+    const Value middle = r * 8.333310925e-3f + 4.166646493e-2f;
+    const Value low = r * 1.666666668e-1f + 5.000000013e-1f;
+    const Value q = (high * square + middle) * square + low;
+    return {shifted, (square * q + r) + 1.0f};
+}
 
 // e^x for x <= 0, to about one unit in the last place; 0 below -87, NaN for NaN. Without branches
 // or table, so that compilers vectorise a loop of it.
 inline float exp_nonpositive(float x) {
-    const float bounded = x < -87.0f ? -87.0f : x;
-    // x = k ln 2 + r. The sum's last bits are k + 127, the exponent field of 2^k.
-    constexpr float kRounder = 12582912.0f + 127.0f;
-    const float shifted = bounded * 1.44269504f + kRounder;
-    const float k = shifted - kRounder;
-    const float r = (bounded - k * 0.693145751953125f) - k * 1.4286068203094173e-6f;
-    // (e^r - 1 - r) / r^2 interpolated at Chebyshev nodes of [-ln(2)/2, ln(2)/2].
-    float q = 1.989099082e-4f;
-    q = q * r + 1.393365e-3f;
-    q = q * r + 8.333310925e-3f;
-    q = q * r + 4.166646493e-2f;
-    q = q * r + 1.666666668e-1f;
-    q = q * r + 5.000000013e-1f;
-    const float e_r = 1.0f + (r + r * r * q);
+    const auto [shifted, e_r] = exp_parts(x < -87.0f ? -87.0f : x);
     std::uint32_t bits;
     std::memcpy(&bits, &shifted, sizeof bits);
     // All bits off below -87, without a branch around the arithmetic: that would keep it scalar.
@@ -35,5 +47,30 @@ inline float exp_nonpositive(float x) {
 }
 
 inline double exp_nonpositive(double x) { return std::exp(x); }
+
+// The same of each element of several packs, to the bit.
+template <typename P, int Count>
+inline Several<P, Count> exp_nonpositive_of(const Several<P, Count>& x) {
+    using Value = typename P::value;
+    using All = Several<P, Count>;
+    constexpr int kLanes = static_cast<int>(sizeof(Value) / sizeof(x.each[0][0]));
+    if constexpr (sizeof(x.each[0][0]) == sizeof(float)) {
+        typedef std::int32_t Bits __attribute__((vector_size(sizeof(Value))));
+        const Value least = P::all(-87.0f);
+        const auto parts = exp_parts(
+            All::of([&](int i) { return P::choose(least > x.each[i], least, x.each[i]); }));
+        return All::of([&](int i) {
+            const Bits shifted = reinterpret_cast<Bits>(parts.shifted.each[i]);
+            const Bits power = (shifted << 23) & (x.each[i] >= least);
+            return parts.e_r.each[i] * reinterpret_cast<Value>(power);
+        });
+    } else {
+        return All::of([&](int i) {
+            Value result;
+            for (int l = 0; l < kLanes; ++l) result[l] = exp_nonpositive(x.each[i][l]);
+            return result;
+        });
+    }
+}
 
 }  // namespace wsss_fast::WSSS_FAST_ISA

@@ -30,6 +30,9 @@ SHAPES = [
     (1, 201, [(3, 4), (6, 8)], (12, 16), (11, 15)),
     (3, 5, [(94, 125)], (94, 125), None),  # no change of size
     (1, 2, [(24, 32), (47, 63)], (384, 512), (375, 500)),  # several tiles
+    (1, 2, [(64, 96), (37, 53)], (32, 48), (31, 47)),  # half, and no whole factor
+    (2, 1, [(90, 130), (90, 131)], (41, 57), None),  # a third and less: each column has its own samples
+    (1, 2, [(9, 1), (2, 31)], (23, 1), None),
     (0, 3, [(4, 4)], (8, 8), None),
     (2, 0, [(4, 4)], (8, 8), (3, 8)),
 ]
@@ -117,6 +120,21 @@ def test_matches_brute_force(relu, normalize):
     close(
         ours, torch.tensor(brute_force(cams, (6, 7), (5, 6), flipped, relu, normalize), dtype=torch.float64)
     )
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 50, 64, 65])
+def test_any_width_with_any_other(width):
+    """Widths beside and between the vector lengths, each resampled from each; negative to the right, so that
+    what a vector holds beyond the row would be the maximum."""
+    for source in (1, 2, 5, 16, 17, 33, 64, 100, 130):
+        cams = [torch.rand(1, 2, 3, source) + 0.1, -torch.rand(1, 2, 3, source).cumsum(-1)]
+        for relu in ("none", "sum"):
+            options: dict[str, Any] = dict(flipped=[True, False], relu=relu, normalize="none")
+            close(fuse_cams(cams, (4, width), **options), reference(cams, (4, width), **options))
+            options["normalize"] = "class"
+            ours, expected = fuse_cams(cams, (4, width), **options), reference(cams, (4, width), **options)
+            scale = max(1.0, expected.abs().max().item())
+            close(ours / scale, expected / scale)
 
 
 def test_golden_both_results_from_one_call(golden):

@@ -33,6 +33,12 @@ SHAPES = [
     (1, 21, [(40, 50), (12, 9)], (8, 7)),  # reduction
     (1, 201, [(12, 17), (6, 8)], (24, 301)),  # several strips in a row
     (1, 5, [(33, 1100)], (33, 1100)),  # no change of size
+    (1, 201, [(6, 400), (6, 1600)], (5, 777)),  # strips that end inside a row, and inside a group
+    (3, 2, [(5, 40), (7, 33)], (10, 33)),  # few classes: rows go in strips, the last one short
+    (2, 3, [(64, 96), (16, 17)], (32, 48)),  # half, and 2.8 times
+    (1, 2, [(90, 130), (90, 131)], (41, 57)),  # a third and less: each column has its own samples
+    (1, 4, [(9, 1), (2, 31)], (23, 1)),
+    (1, 1, [(37, 53), (37, 53)], (50, 71)),
     (0, 3, [(4, 4)], (8, 8)),
 ]
 
@@ -92,6 +98,16 @@ def test_matches_brute_force(activation):
     close(ours, brute_force(logits, (6, 7), flipped, activation))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 7, 21])
+@pytest.mark.parametrize("width", [1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 50, 64, 65])
+def test_any_width_with_any_other(width, classes):
+    """Widths beside and between the vector lengths, each resampled from each, turned round and not."""
+    for source in (1, 2, 5, 16, 17, 33, 64, 100, 130):
+        logits = random_logits(1, classes, [(3, source), (3, source)])
+        options: dict[str, Any] = dict(flipped=[False, True])
+        close(tta_merge(logits, (4, width), **options), reference(logits, (4, width), **options))
+
+
 def test_unbatched_is_batched_with_one():
     logits = [torch.randn(4, 5, 6), torch.randn(4, 8, 3)]
     batched = [z.unsqueeze(0) for z in logits]
@@ -110,11 +126,12 @@ def test_non_contiguous_input():
 
 def test_flip_round_trip():
     """A mirrored prediction, turned back, adds nothing new: to the bit."""
-    z = 4 * torch.randn(1, 5, 7, 9)
-    for activation in ACTIVATION:
-        alone = tta_merge([z], (20, 30), flipped=[False], activation=activation)
-        both = tta_merge([z, z.flip(-1)], (20, 30), flipped=[False, True], activation=activation)
-        assert torch.equal(alone, both)
+    z = 4 * torch.randn(1, 5, 14, 36)
+    for size in [(20, 61), (14, 36), (7, 18), (5, 9)]:
+        for activation in ACTIVATION:
+            alone = tta_merge([z], size, flipped=[False], activation=activation)
+            both = tta_merge([z, z.flip(-1)], size, flipped=[False, True], activation=activation)
+            assert torch.equal(alone, both)
 
 
 def test_probabilities_sum_to_one():
@@ -145,9 +162,11 @@ def test_exponential_is_accurate():
     assert ((ours - expected).abs() / expected).max() < 5e-7
 
 
+@pytest.mark.parametrize("classes", [5, 30, 203])
 @pytest.mark.parametrize("activation", ACTIVATION)
-def test_ties_give_the_lowest_class(activation):
-    z = torch.randn(1, 1, 6, 50).repeat(1, 30, 1, 1)
+def test_ties_give_the_lowest_class(activation, classes):
+    """Classes whose exponentials are calculated together, and those left over, tie exactly."""
+    z = torch.randn(1, 1, 6, 50).repeat(1, classes, 1, 1)
     z[:, :3] -= 1
     labels = tta_merge(
         [z, z.flip(-1)], (13, 77), flipped=[False, True], activation=activation, output="labels"
@@ -169,13 +188,15 @@ def test_label_dtype_is_the_smallest_that_holds_the_classes(classes, dtype):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("activation", ACTIVATION)
-@pytest.mark.parametrize("size", [(40, 40), (9, 11), (2, 2)])  # (2, 2) leaves most input pixels unused
+# (2, 2) and (3, 4) leave most input pixels unused, (3, 4) some that are named with a weight of 0.
+@pytest.mark.parametrize("size", [(40, 40), (9, 11), (2, 2), (3, 4)])
 @pytest.mark.parametrize("output", ["mean", "labels"])
 def test_values_that_are_not_finite(value, activation, size, output):
-    logits = random_logits(2, 3, [(5, 6), (9, 11)])
-    logits[1][1, 2, 4, 3] = value
-    with pytest.raises(ValueError, match=r"logits\[1\]: expected finite values, got .*\[1, 2, 4, 3\]"):
-        tta_merge(logits, size, flipped=[True, False], activation=activation, output=output)
+    for row in (4, 5):
+        logits = random_logits(2, 3, [(5, 6), (9, 11)])
+        logits[1][1, 2, row, 3] = value
+        with pytest.raises(ValueError, match=rf"logits\[1\]: expected finite .*\[1, 2, {row}, 3\]"):
+            tta_merge(logits, size, flipped=[True, False], activation=activation, output=output)
 
 
 def test_values_whose_sum_could_overflow():
@@ -192,13 +213,14 @@ def test_values_whose_sum_could_overflow():
             assert "small enough" in str(error)  # noqa: PT017  either outcome is right here
 
 
+@pytest.mark.parametrize("classes", [1, 2, 21, 201])
 @pytest.mark.parametrize("output", ["mean", "labels"])
-def test_threads_and_runs_agree_to_the_bit(threads, output):
-    logits = random_logits(2, 21, [(24, 32), (24, 32), (47, 63)])
+def test_threads_and_runs_agree_to_the_bit(threads, output, classes):
+    logits = random_logits(2, classes, [(24, 32), (24, 32), (47, 63)])
     results = []
     for n in (1, 2, 4, 4):
         threads(n)
-        results.append(tta_merge(logits, (90, 120), flipped=[False, True, False], output=output))
+        results.append(tta_merge(logits, (45, 700), flipped=[False, True, False], output=output))
     assert all(torch.equal(results[0], r) for r in results[1:])
 
 

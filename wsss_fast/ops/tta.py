@@ -55,9 +55,9 @@ def tta_merge(
         *Determinism.* The same bits at any thread count; sums run over the inputs in their order and over
         the classes in theirs. Classes with equal logits in every input get equal means, so ties are exact.
 
-        *Cost.* For each class, pixel and input one bilinear sample and one exponential. Scratch memory is
-        two strips of all classes for each thread, 64 KiB each in float32 up to 1,024 classes and
-        ``64 * C`` bytes above.
+        *Cost.* For each class, pixel and input one bilinear sample and one exponential; every value of the
+        inputs is read from memory once. Scratch memory is, for each thread, about 1 MB or, if that is more,
+        the sums and one input's rows for 16 columns of all classes (``64 * C`` bytes and up, in float32).
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020.

@@ -9,6 +9,10 @@
 #include <limits>
 
 #include "common/bilinear.h"
+#include "common/buffer.h"
+#include "common/column_table.h"
+#include "common/scratch.h"
+#include "ops/cpu/cam_fusion_isa.h"
 
 namespace wsss_fast {
 namespace {
@@ -55,64 +59,40 @@ Execution execution_for(const Execution& execution, std::int64_t work) {
 
 // ---- adding inputs of one size ----------------------------------------------------------------
 
-// sum = or += row, after the cut; tells whether all values are within the limit.
-template <bool kFlipped, bool kRelu, bool kFirst, typename T>
-bool add_row(const T* row, std::int64_t width, T limit, T* sum) {
-    int bad = 0;
-    for (std::int64_t x = 0; x < width; ++x) {
-        T value = kFlipped ? row[width - 1 - x] : row[x];
-        bad |= within(value, limit) ? 0 : 1;
-        if (kRelu) value = value > T(0) ? value : T(0);
-        sum[x] = kFirst ? value : sum[x] + value;
-    }
-    return bad == 0;
-}
-
-template <typename T>
-using AddRow = bool (*)(const T*, std::int64_t, T, T*);
-
-template <typename T>
-AddRow<T> add_row_for(bool flipped, bool relu, bool first) {
-    static constexpr std::array<AddRow<T>, 8> kTable{
-        &add_row<false, false, false, T>, &add_row<false, false, true, T>,
-        &add_row<false, true, false, T>,  &add_row<false, true, true, T>,
-        &add_row<true, false, false, T>,  &add_row<true, false, true, T>,
-        &add_row<true, true, false, T>,   &add_row<true, true, true, T>};
-    return kTable[(flipped ? 4U : 0U) + (relu ? 2U : 0U) + (first ? 1U : 0U)];
-}
-
 // Fills the workspace: every wanted map, one sum a size. False if a value is not within the limit.
 template <typename T>
 bool add_inputs(const CamFusionParams<T>& params, const Groups& groups, T limit) {
     const auto wanted = static_cast<std::int64_t>(params.maps.size());
-    const std::int64_t per_map =
-        groups.map_elements * static_cast<std::int64_t>(params.inputs.size());
-    const std::int64_t grain =
-        std::max<std::int64_t>(1, kSerialBelow / std::max<std::int64_t>(per_map, 1));
+    const CamLoops<T>& loops = cam_loops<T>();
+    std::int64_t work = 0;  // of one map
+    for (const CamInput<T>& input : params.inputs) work += input.height * input.width;
+    const std::int64_t grain = std::max<std::int64_t>(1, kSerialBelow / work);
     std::atomic<bool> good{true};
-    parallel_for(execution_for(params.execution, wanted * per_map), wanted, grain,
+    const auto add_map = [&](std::int64_t m) {
+        bool fine = true;
+        for (const SizeGroup& group : groups.list) {
+            const std::int64_t pixels = group.height * group.width;
+            T* sums = params.workspace + m * groups.map_elements + group.offset;
+            for (std::size_t i : group.members) {
+                const CamInput<T>& input = params.inputs[i];
+                const T* map = input.data + params.maps[static_cast<std::size_t>(m)] * pixels;
+                const CamAdding how{input.flipped, params.relu == CamRelu::kEach,
+                                    i == group.members.front()};
+                // What is not turned round is one long row.
+                const std::int64_t width = input.flipped ? group.width : pixels;
+                for (std::int64_t at = 0; at < pixels; at += width) {
+                    fine &= loops.add(map + at, width, how, limit, sums + at);
+                }
+            }
+        }
+        if (!fine) good.store(false, std::memory_order_relaxed);
+    };
+    parallel_for(execution_for(params.execution, wanted * work), wanted, grain,
                  [&](std::int64_t begin, std::int64_t end) {
-                     bool fine = true;
-                     for (std::int64_t m = begin; m < end; ++m) {
-                         for (const SizeGroup& group : groups.list) {
-                             const std::int64_t pixels = group.height * group.width;
-                             T* sums = params.workspace + m * groups.map_elements + group.offset;
-                             for (std::size_t i : group.members) {
-                                 const CamInput<T>& input = params.inputs[i];
-                                 const T* map =
-                                     input.data + params.maps[static_cast<std::size_t>(m)] * pixels;
-                                 const auto add =
-                                     add_row_for<T>(input.flipped, params.relu == CamRelu::kEach,
-                                                    i == group.members.front());
-                                 for (std::int64_t y = 0; y < group.height; ++y) {
-                                     fine &= add(map + y * group.width, group.width, limit,
-                                                 sums + y * group.width);
-                                 }
-                             }
-                         }
-                     }
-                     if (!fine) good.store(false, std::memory_order_relaxed);
+                     for (std::int64_t m = begin; m < end; ++m) add_map(m);
                  });
+    // The loops that stretch a row read on behind the last one.
+    std::fill_n(params.workspace + wanted * groups.map_elements, kRowSlack, T(0));
     return good.load();
 }
 
@@ -135,72 +115,71 @@ FiniteResult find_bad(const CamFusionParams<T>& params, T limit) {
 
 // ---- resampling and adding sizes ---------------------------------------------------------------
 
-template <typename T>
-void stretch(const T* row, const BilinearAxis<T>& axis, T* out) {
-    const std::size_t n = axis.weight.size();
-    for (std::size_t x = 0; x < n; ++x) {
-        out[x] = (T(1) - axis.weight[x]) * row[axis.low[x]] + axis.weight[x] * row[axis.high[x]];
-    }
-}
-
 // The two stretched source rows of one size that the current output row lies between.
 template <typename T>
-struct RowPair {
-    T* low;
-    T* high;
-    std::int64_t low_row = -1;
-    std::int64_t high_row = -1;
+class RowPair {
+  public:
+    // `memory` holds two stretched rows and, for a steep axis, one row of picked samples.
+    RowPair(const T* map, std::int64_t width, const BilinearAxis<T>& rows,
+            const ColumnTable<T>& columns, T* memory)
+        : map_(map),
+          width_(width),
+          rows_(rows),
+          columns_(columns),
+          low_(memory),
+          high_(memory + columns.padded()),
+          picked_(memory + 2 * columns.padded()) {}
 
-    void seek(std::int64_t want_low, std::int64_t want_high, const T* map, std::int64_t width,
-              const BilinearAxis<T>& columns) {
-        if (want_low != low_row && want_low == high_row) {
-            std::swap(low, high);
-            std::swap(low_row, high_row);
-        }
-        if (want_low != low_row) {
-            stretch(map + want_low * width, columns, low);
-            low_row = want_low;
-        }
-        if (want_high != want_low && want_high != high_row) {
-            stretch(map + want_high * width, columns, high);
-            high_row = want_high;
-        }
+    static std::int64_t elements(const ColumnTable<T>& columns) {
+        return 2 * columns.padded() + columns.picked_elements();
     }
+
+    CamRows<T> seek(std::int64_t y) {
+        const auto at = static_cast<std::size_t>(y);
+        const std::int64_t low = rows_.low[at];
+        const std::int64_t high = rows_.high[at];
+        if (low != low_row_ && low == high_row_) {
+            std::swap(low_, high_);
+            std::swap(low_row_, high_row_);
+        }
+        if (low != low_row_) {
+            stretch(low, low_);
+            low_row_ = low;
+        }
+        if (high != low && high != high_row_) {
+            stretch(high, high_);
+            high_row_ = high;
+        }
+        return {low_, high == low ? low_ : high_, rows_.weight[at]};
+    }
+
+  private:
+    void stretch(std::int64_t row, T* out) const {
+        const T* source = map_ + row * width_;
+        if (!columns_.picked().empty()) {
+            columns_.pick(source, width_, picked_);
+            source = picked_;
+        }
+        cam_loops<T>().stretch(source, columns_.columns(), columns_.padded(), out);
+    }
+
+    const T* map_;
+    std::int64_t width_;
+    const BilinearAxis<T>& rows_;
+    const ColumnTable<T>& columns_;
+    T* low_;
+    T* high_;
+    T* picked_;
+    std::int64_t low_row_ = -1;
+    std::int64_t high_row_ = -1;
 };
-
-template <bool kFirst, typename T>
-void blend_rows(const T* low, const T* high, T weight, std::int64_t width, T* sum) {
-    const T rest = T(1) - weight;
-    for (std::int64_t x = 0; x < width; ++x) {
-        const T value = rest * low[x] + weight * high[x];
-        sum[x] = kFirst ? value : sum[x] + value;
-    }
-}
-
-// The largest of a row; lanes that run beside each other let it vectorise without reordering.
-template <typename T>
-T row_max(const T* row, std::int64_t width, T start) {
-    constexpr std::int64_t kLanes = 8;
-    std::array<T, kLanes> lanes;
-    lanes.fill(start);
-    std::int64_t x = 0;
-    for (; x + kLanes <= width; x += kLanes) {
-        for (std::int64_t l = 0; l < kLanes; ++l) {
-            const T value = row[x + l];
-            T& lane = lanes[static_cast<std::size_t>(l)];
-            lane = value > lane ? value : lane;
-        }
-    }
-    for (; x < width; ++x) lanes[0] = std::max(lanes[0], row[x]);
-    return *std::max_element(lanes.begin(), lanes.end());
-}
 
 // A target with its tables and the place of its tiles in the list of all of them.
 template <typename T>
 struct Plan {
     const CamTarget<T>* target;
-    std::vector<BilinearAxis<T>> rows{};     // one a size group
-    std::vector<BilinearAxis<T>> columns{};  // one a size group
+    std::vector<BilinearAxis<T>> rows{};    // one a size group
+    std::vector<ColumnTable<T>> columns{};  // one a size group
     std::int64_t tile_rows = 0;
     std::int64_t tiles = 0;       // of one map
     std::int64_t first_tile = 0;  // in the list of all tiles
@@ -216,7 +195,7 @@ class Fusion {
             for (const SizeGroup& group : groups.list) {
                 plan.rows.push_back(
                     bilinear_axis<T>(group.height, target.height, target.crop_height, false));
-                plan.columns.push_back(
+                plan.columns.emplace_back(
                     bilinear_axis<T>(group.width, target.width, target.crop_width, false));
             }
             plan.tile_rows = std::max<std::int64_t>(1, kTilePixels / target.crop_width);
@@ -235,9 +214,11 @@ class Fusion {
 
     void sum() {
         const auto sizes = static_cast<std::int64_t>(groups_.list.size());
+        Scratch<Rows> scratch;
         parallel_for(execution_for(params_.execution, work_ * sizes), tiles_, 1,
-                     [this](std::int64_t begin, std::int64_t end) {
-                         for (std::int64_t i = begin; i < end; ++i) sum_tile(i);
+                     [&](std::int64_t begin, std::int64_t end) {
+                         const auto rows = scratch.take();
+                         for (std::int64_t i = begin; i < end; ++i) sum_tile(i, *rows);
                      });
     }
 
@@ -272,39 +253,39 @@ class Fusion {
         return {p, map, begin, std::min(begin + plan.tile_rows, target.crop_height), output};
     }
 
-    void sum_tile(std::int64_t index) {
+    // The scratch memory of one thread.
+    struct Rows {
+        Buffer<T> memory;
+        std::vector<RowPair<T>> pairs;
+        std::vector<CamRows<T>> current;
+    };
+
+    void sum_tile(std::int64_t index, Rows& rows) {
         const Tile at = tile(index);
         const Plan<T>& plan = plans_[at.plan];
-        const std::int64_t width = plan.target->crop_width;
         const std::size_t sizes = groups_.list.size();
-        std::vector<T> buffer(2 * sizes * static_cast<std::size_t>(width));
-        std::vector<RowPair<T>> pairs;
+        std::int64_t elements = 0;
+        for (const ColumnTable<T>& columns : plan.columns)
+            elements += RowPair<T>::elements(columns);
+        rows.memory.resize(elements);
+        rows.pairs.clear();
+        rows.current.resize(sizes);
+        T* memory = rows.memory.data();
         for (std::size_t g = 0; g < sizes; ++g) {
-            T* low = buffer.data() + 2 * g * static_cast<std::size_t>(width);
-            pairs.push_back({low, low + width});
+            const SizeGroup& group = groups_.list[g];
+            const T* map = params_.workspace + at.map * groups_.map_elements + group.offset;
+            rows.pairs.emplace_back(map, group.width, plan.rows[g], plan.columns[g], memory);
+            memory += RowPair<T>::elements(plan.columns[g]);
         }
-        T largest = -std::numeric_limits<T>::infinity();
+        const std::int64_t width = plan.target->crop_width;
+        std::array<T, kColumnGroup> most;
+        most.fill(-std::numeric_limits<T>::infinity());
         for (std::int64_t y = at.begin; y < at.end; ++y) {
-            T* out = at.output + y * width;
-            for (std::size_t g = 0; g < sizes; ++g) {
-                const SizeGroup& group = groups_.list[g];
-                const T* map = params_.workspace + at.map * groups_.map_elements + group.offset;
-                const auto row = static_cast<std::size_t>(y);
-                const std::int64_t low = plan.rows[g].low[row];
-                const std::int64_t high = plan.rows[g].high[row];
-                RowPair<T>& pair = pairs[g];
-                pair.seek(low, high, map, group.width, plan.columns[g]);
-                const T* second = high == low ? pair.low : pair.high;
-                (g == 0 ? &blend_rows<true, T> : &blend_rows<false, T>)(pair.low, second,
-                                                                        plan.rows[g].weight[row],
-                                                                        width, out);
-            }
-            if (params_.relu == CamRelu::kSum) {
-                for (std::int64_t x = 0; x < width; ++x) out[x] = out[x] > T(0) ? out[x] : T(0);
-            }
-            largest = row_max(out, width, largest);
+            for (std::size_t g = 0; g < sizes; ++g) rows.current[g] = rows.pairs[g].seek(y);
+            loops_.blend(rows.current.data(), static_cast<std::int64_t>(sizes), width,
+                         params_.relu == CamRelu::kSum, at.output + y * width, most.data());
         }
-        tile_max_[static_cast<std::size_t>(index)] = largest;
+        tile_max_[static_cast<std::size_t>(index)] = *std::max_element(most.begin(), most.end());
     }
 
     void append_divisors(const Plan<T>& plan, std::vector<T>& divisors) const {
@@ -333,13 +314,12 @@ class Fusion {
         const std::int64_t width = plans_[at.plan].target->crop_width;
         const T divisor = divisors[at.plan * static_cast<std::size_t>(wanted_) +
                                    static_cast<std::size_t>(at.map)];
-        T* out = at.output + at.begin * width;
-        const std::int64_t count = (at.end - at.begin) * width;
-        for (std::int64_t x = 0; x < count; ++x) out[x] /= divisor;
+        loops_.divide((at.end - at.begin) * width, divisor, at.output + at.begin * width);
     }
 
     const CamFusionParams<T>& params_;
     const Groups& groups_;
+    const CamLoops<T>& loops_ = cam_loops<T>();
     std::int64_t wanted_;
     std::int64_t tiles_ = 0;
     std::int64_t work_ = 0;  // output pixels
@@ -353,7 +333,7 @@ class Fusion {
 template <typename T>
 std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<T>& params) {
     const auto wanted = static_cast<std::int64_t>(params.maps.size());
-    return group_by_size(params.inputs).map_elements * wanted *
+    return (group_by_size(params.inputs).map_elements * wanted + kRowSlack) *
            static_cast<std::int64_t>(sizeof(T));
 }
 
