@@ -121,7 +121,8 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(wrong(name, bounds, describe(value)))
-    number = int(value.__index__())
+    # What torch.compile has in place of an int stays that: it has no __index__.
+    number: int = value if isinstance(value, int) else int(value.__index__())
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))
     return number

@@ -19,8 +19,6 @@ struct BilinearAxis {
 
     // True when some input sample has no weight in any output (as in a reduction by more than two).
     bool skips = false;
-    // True when out[i] = in[i].
-    bool identity = false;
 };
 
 // The first `count` of `out` positions of an axis resampled from `in` samples, pixel centres at
@@ -55,7 +53,6 @@ BilinearAxis<T> bilinear_axis(std::int64_t in, std::int64_t out, std::int64_t co
         reached = axis.weight[i] == T(0) ? low : high;
     }
     if (reached < last) axis.skips = true;
-    axis.identity = in == out && !flipped;
     return axis;
 }
 

@@ -366,7 +366,7 @@ def by_hand(model: nn.Module, image: Tensor, sizes: list[tuple[int, int]], activ
             scaled = F.interpolate(image, size, mode="bilinear", align_corners=False)
             for flip in (False, True):
                 z = model(scaled.flip(-1)).flip(-1) if flip else model(scaled)
-                z = z.float() if z.dtype == torch.bfloat16 else z
+                z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
                 z = F.interpolate(z, image.shape[-2:], mode="bilinear", align_corners=False)
                 predictions.append({"softmax": z.softmax(1), "sigmoid": z.sigmoid(), "none": z}[activation])
     return sum(predictions) / len(predictions)
@@ -394,30 +394,78 @@ def test_module_rounds_sizes_to_the_stride():
     assert model.seen == [(1, 3, 16, 16), (1, 3, 16, 32), (1, 3, 48, 64)]
 
 
-def test_module_keeps_half_precision_and_merges_in_float32():
-    model = Network().bfloat16().eval()
-    image = torch.rand(1, 3, 32, 48, dtype=torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_module_keeps_half_precision_and_merges_in_float32(dtype):
+    model = Network().to(dtype).eval()
+    image = torch.rand(1, 3, 32, 48, dtype=dtype)
     result = TTA(model)(image)
-    assert result.dtype == torch.bfloat16
+    assert result.dtype == dtype
     expected = by_hand(model, image, [(16, 24), (32, 48), (64, 96)], "softmax")
-    # The logits are the same numbers; what remains is one rounding of the mean to bfloat16.
+    # The logits are the same numbers; what remains is one rounding of the mean.
     assert (result.float() - expected).abs().max() <= 2**-9
 
 
-def test_module_under_autocast_gives_float32():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_module_under_autocast_gives_float32(dtype):
     model = Network().eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert TTA(model)(torch.rand(1, 3, 32, 48)).dtype == torch.float32
+    image = torch.rand(1, 3, 32, 48)
+    with torch.autocast("cpu", dtype=dtype):
+        result = TTA(model)(image)
+    assert result.dtype == torch.float32
+    expected = by_hand(model, image, [(16, 24), (32, 48), (64, 96)], "softmax")
+    assert (result - expected).abs().max() < 0.02
+
+
+class Keyed(nn.Module):
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+
+    def forward(self, pixel_values: Tensor, gain: float, *, shift: float) -> dict[str, Tensor]:
+        return {"aux": pixel_values, self.key: gain * pixel_values + shift}
 
 
 @pytest.mark.parametrize("key", ["out", "logits"])
 def test_module_takes_mappings_and_passes_arguments_on(key):
-    class Wrapped(nn.Module):
-        def forward(self, image: Tensor, gain: float, *, shift: float) -> dict[str, Tensor]:
-            return {"aux": image, key: gain * image + shift}
-
     image = torch.rand(1, 3, 8, 8)
-    close(TTA(Wrapped(), (1,), activation="none")(image, 3.0, shift=2.0), 3 * image + 2)
+    tta = TTA(Keyed(key), (1,), activation="none")
+    close(tta(image, 3.0, shift=2.0), 3 * image + 2)
+    close(tta(pixel_values=image, gain=3.0, shift=2.0), 3 * image + 2)
+    with pytest.raises(
+        TypeError, match=r"image: expected a tensor .* as the first argument, got no argument"
+    ):
+        tta()
+
+
+def test_module_merges_what_the_network_says_of_rounded_sizes():
+    model = Network().eval()
+    image = torch.rand(2, 3, 41, 63)
+    sizes = [(16, 32), (48, 64), (80, 128)]  # of (20.5, 31.5), (41, 63), (82, 126)
+    close(TTA(model, stride=16)(image), by_hand(model, image, sizes, "softmax"))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_module_around_a_wrapped_network(wrap):
+    model = Network().eval()
+    image = torch.rand(2, 3, 20, 28)
+    assert torch.equal(TTA(wrap(model))(image), TTA(model)(image))
+
+
+@pytest.mark.filterwarnings("ignore:.*is_autocast_enabled")
+def test_module_inside_compile():
+    model = nn.Conv2d(3, 5, 3, stride=4, padding=1).eval()
+    compiled = torch.compile(TTA(model), backend="eager", fullgraph=True, dynamic=True)
+    for size in ((33, 50), (40, 41)):
+        image = torch.rand(2, 3, *size)
+        close(compiled(image), TTA(model)(image))
+
+
+def test_module_works_in_inference_mode():
+    model = Network().eval()
+    image = torch.rand(1, 3, 20, 28)
+    expected = TTA(model)(image)
+    with torch.inference_mode():
+        assert torch.equal(TTA(model)(image), expected)
 
 
 def test_module_does_not_touch_the_network():
@@ -426,8 +474,34 @@ def test_module_does_not_touch_the_network():
     tta = TTA(model)
     tta(torch.rand(2, 3, 8, 8))
     assert not model.training
+    assert not tta.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_module_leaves_the_mode_alone():
+    """In training mode the network runs as it does alone: with the statistics of the batch, kept."""
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)).train()
+    model[1].eval()
+    image = torch.rand(2, 3, 8, 8)
+    result = TTA(model, (1,), hflip=False)(image)
+    assert model.training
+    assert model[0].training
+    assert not model[1].training
+    assert model[0].num_batches_tracked == 1
+    close(result, model(image).softmax(1))
+
+
+def test_module_bears_a_network_that_writes_into_its_input():
+    class Shifts(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.sub_(0.5) * 3
+
+    image = torch.rand(1, 3, 10, 14)
+    before = image.clone()
+    result = TTA(Shifts(), (1, 2, 1))(image)
+    assert torch.equal(image, before)
+    close(result, TTA(nn.Identity(), (1, 2, 1))(3 * (image - 0.5)))
 
 
 class Answers(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -19,16 +19,19 @@ _HALVES = (torch.float16, torch.bfloat16)
 class TTA(nn.Module):
     """A segmentation network that looks at every image at several scales, and mirrored, and averages.
 
-    Called as the network itself is called: ``TTA(model)(image)``. Runs under ``torch.no_grad``; the network
-    stays in the mode it is in, so call ``.eval()`` first, as for the network alone. The images go through
-    it one scale and orientation after another, in the batch they come in; the logits are merged by
-    :func:`wsss_fast.tta_merge`.
+    Called as the network itself is called: ``TTA(model)(image)``. The image is the first argument, by
+    position or by keyword (``TTA(model)(pixel_values=image)``); all others go to the network as they are,
+    with every call. Runs under ``torch.no_grad``; the network stays in the mode it is in, so call
+    ``.eval()`` first, as for the network alone. The images go through it one scale and orientation after
+    another, in the batch they come in; the logits are merged by :func:`wsss_fast.tta_merge`. All of them
+    are kept until then.
 
     Args:
         model: takes ``[N,3,H,W]`` images and returns logits ``[N,C,h,w]`` of any size: a tensor, or a
-            mapping that holds it under ``"out"`` (torchvision) or ``"logits"`` (transformers).
+            mapping that holds it under ``"out"`` (torchvision) or ``"logits"`` (transformers). It may write
+            into what it is given. A network inside ``DataParallel`` or from ``torch.compile`` is one too.
         scales: image sizes relative to the given one, each > 0. Images are resampled bilinearly, and a
-            scale that leaves the size as it is hands the image on untouched.
+            scale that leaves the size as it is hands a copy of the image on.
         hflip: also the mirrored image, at every scale.
         stride: the sizes given to the network are the nearest multiples of this (at least one), for
             networks that take no others.
@@ -73,6 +76,7 @@ class TTA(nn.Module):
         if not isinstance(hflip, bool):
             raise TypeError(_checks.wrong("hflip", "True or False", hflip))
         self.model = model
+        self.training = model.training
         self.scales = tuple(
             _checks.number(f"scales[{i}]", s, 0, exclusive=True) for i, s in enumerate(scales)
         )
@@ -82,8 +86,9 @@ class TTA(nn.Module):
         self.output = _checks.choice("output", output, ("mean", "labels"))
 
     @torch.no_grad()
-    def forward(self, image: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Segment ``image`` ``[N,3,H,W]``; further arguments go to the network with every call."""
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Segment an image ``[N,3,H,W]``, the first argument."""
+        image, call = self._image_and_call(args, kwargs)
         if not isinstance(image, Tensor):
             raise TypeError(_checks.wrong("image", "a tensor [N,3,H,W]", image))
         if not image.is_floating_point():
@@ -95,10 +100,11 @@ class TTA(nn.Module):
         flipped: list[bool] = []
         for scale in self.scales:
             scaled = self._resampled(image, scale)
-            logits.append(_logits(self.model(scaled, *args, **kwargs)))
+            mirrored = scaled.flip(-1) if self.hflip else None  # before the network may write into scaled
+            logits.append(_logits(call(scaled)))
             flipped.append(False)
-            if self.hflip:
-                logits.append(_logits(self.model(scaled.flip(-1), *args, **kwargs)))
+            if mirrored is not None:
+                logits.append(_logits(call(mirrored)))
                 flipped.append(True)
         dtype = logits[0].dtype
         if dtype in _HALVES:
@@ -114,10 +120,22 @@ class TTA(nn.Module):
             return merged
         return merged.to(dtype)
 
+    def _image_and_call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Callable[[Tensor], Any]]:
+        """The first argument, and the network's call with another in its place."""
+        if args:
+            return args[0], lambda image: self.model(image, *args[1:], **kwargs)
+        if kwargs:
+            name = next(iter(kwargs))
+            return kwargs[name], lambda image: self.model(**{**kwargs, name: image})
+        raise TypeError(_checks.wrong("image", "a tensor [N,3,H,W] as the first argument", "no argument"))
+
     def _resampled(self, image: Tensor, scale: float) -> Tensor:
+        """The image in another size, or a copy of it."""
         size = (self._length(image.shape[-2], scale), self._length(image.shape[-1], scale))
         if size == tuple(image.shape[-2:]):
-            return image
+            return image.clone()
         return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
     def _length(self, length: int, scale: float) -> int:

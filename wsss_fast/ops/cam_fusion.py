@@ -120,7 +120,8 @@ def fuse_cams(
         then the sizes in the order of their first input.
 
         *Cost.* About two multiply-adds for each pixel of the result and each distinct input size. Scratch
-        memory is the used maps once per distinct size, at their own resolution.
+        memory is the used maps once per distinct size, at their own resolution, and for each thread two rows
+        of the result per distinct size.
 
         *torch.compile.* Traced as one op. With ``classes`` the shapes of the result depend on data, so
         ``fullgraph=True`` needs ``torch._dynamo.config.capture_dynamic_output_shape_ops = True``.

@@ -309,12 +309,6 @@ FiniteResult tta_merge(const TtaParams<T>& params) {
                          });
         }
     }
-    if (params.mean) {
-        advise_huge_pages(params.mean, static_cast<std::size_t>(params.images * params.classes *
-                                                                params.height * params.width) *
-                                           sizeof(T));
-    }
-
     // In strips of rows, which begin anew with every image.
     const Cut<T> cut(params, tables);
     const std::int64_t strips_of_image = ceil_div(params.height, cut.rows());
