@@ -64,3 +64,10 @@ def test_batch(benchmark: Any, images: int) -> None:
         rounds=ROUNDS,
         warmup_rounds=1,
     )
+
+
+@pytest.mark.usefixtures("thread_count")
+def test_full_resolution(benchmark: Any) -> None:
+    """Weights that no cache holds: several steps are taken in a pass over them."""
+    benchmark.group = "random_walk 376x500 K=4"
+    benchmark.pedantic(wsss_fast.random_walk, setup=fresh(4, 376, 500), rounds=ROUNDS, warmup_rounds=1)

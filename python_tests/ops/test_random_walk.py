@@ -214,6 +214,32 @@ def test_weak_affinities_add_up_in_float32() -> None:
         assert relative_error(actual, exact) < 1e-4
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("method", ["chebyshev", "power"])
+def test_large_images_take_several_steps_a_pass(dtype: torch.dtype, method: str, threads) -> None:
+    # Small images side by side with walls between them: each walks as if it were alone, to the bit, though
+    # alone it is far too small for several steps a pass. Odd counts of steps, more and fewer than a pass has.
+    h, w, across, down, k = 31, 22, 13, 10, 3
+    cams, boundaries = maps(down * across, k=k, h=h, w=w, dtype=dtype)
+    cam = torch.zeros(k, down * (h + 1), across * (w + 1), dtype=dtype)
+    boundary = torch.ones(1, down * (h + 1), across * (w + 1), dtype=dtype)
+    tiles = [
+        (slice(y * (h + 1), y * (h + 1) + h), slice(x * (w + 1), x * (w + 1) + w))
+        for y in range(down)
+        for x in range(across)
+    ]
+    for (rows, columns), c, b in zip(tiles, cams, boundaries, strict=True):
+        cam[:, rows, columns], boundary[:, rows, columns] = c, b
+    for steps, radius in ((17, 7), (4, 8)):
+        options = {"steps": steps, "radius": radius, "method": method, "tol": 0}
+        expected = wsss_fast.random_walk(cams, boundaries, **options)  # type: ignore[arg-type]
+        for n in (1, 2, 4):
+            threads(n)
+            walked = wsss_fast.random_walk(cam, boundary, **options)  # type: ignore[arg-type]
+            for (rows, columns), e in zip(tiles, expected, strict=True):
+                assert torch.equal(walked[:, rows, columns], e)
+
+
 def test_permuting_maps_permutes_results() -> None:
     cam, boundary = maps(k=7, h=11, w=13, dtype=torch.float32)
     order = torch.randperm(7)

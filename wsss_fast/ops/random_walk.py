@@ -193,7 +193,8 @@ def random_walk(
     result: ``2 * pi * radius ** 2`` bytes a pixel in float32 and three copies of the maps, for as many
     images as there are threads: 2.5 MB at radius 5 for an image of 94 x 125 with 4 maps. The gradient for
     both takes about twice that, whatever the number of steps. Many images are shared out to the threads
-    whole; for few, the rows of each are.
+    whole; for few, the rows of each are. Where the weights are more than 16 MiB, up to six steps are taken
+    in one pass over them.
 
     >>> import torch
     >>> cam = torch.zeros(1, 1, 9)

@@ -39,11 +39,12 @@ class Walk {
 
   private:
     void take_steps(std::int64_t steps) {
-        for (std::int64_t k = 0; k < steps; ++k) {
-            image_.step({current_, previous_, T(1), T(0), nullptr, T(0)});
-            std::swap(current_, previous_);
-        }
-        std::swap(current_, sum_);
+        image_.take_steps(steps, [&](std::int64_t k) {
+            T* const current = k % 2 == 0 ? current_ : previous_;
+            T* const next = k % 2 == 0 ? previous_ : current_;
+            return WalkStep<T>{current, next, T(1), T(0), nullptr, T(0)};
+        });
+        std::swap(sum_, steps % 2 == 0 ? current_ : previous_);
     }
 
     WalkImage<T> image_;

@@ -74,12 +74,10 @@ class WalkGradient {
         image_.clear_maps(pixels_, 1);
         image_.clear_pairs(pairs_);
         const std::size_t degree = chebyshev.size() - 1;
-        for (std::size_t k = 1; k <= degree; ++k) {
-            image_.step(k == 1 ? WalkStep<T>{x_, previous_x_, T(1), T(0), nullptr, T(0)}
-                               : WalkStep<T>{x_, previous_x_, T(2), T(1), nullptr, T(0)});
-            std::swap(x_, previous_x_);
-        }
-        std::swap(x_, previous_x_);  // the last but one is the first to be gone back from
+        image_.take_steps(static_cast<std::int64_t>(degree),
+                          [&](std::int64_t k) { return chebyshev_step(k, x_, previous_x_); });
+        // The last but one is the first to be gone back from.
+        if (degree % 2 == 0) std::swap(x_, previous_x_);
         const auto last = static_cast<T>(chebyshev[degree]);
         image_.fill(z_, [&](const WalkValue& value) { return last * grad_[value.at]; });
         for (std::size_t k = degree; k-- > 0;) {

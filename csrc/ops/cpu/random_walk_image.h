@@ -31,6 +31,18 @@ class WalkArena {
     std::int64_t bytes_ = 0;
 };
 
+// From P_k(T) x to P_(k+1)(T) x, which takes the place of P_(k-1)(T) x: those of even k are in
+// `even`, the others in `odd`, which has to be clear at first.
+template <typename T>
+WalkStep<T> chebyshev_step(std::int64_t k, T* even, T* odd) {
+    WalkStep<T> step{};
+    step.current = k % 2 == 0 ? even : odd;
+    step.previous = k % 2 == 0 ? odd : even;
+    step.scale = k == 0 ? T(1) : T(2);
+    step.keep = k == 0 ? T(0) : T(1);
+    return step;
+}
+
 // A value of maps: where it is in an array [maps, height, width] and in maps as an image lays them
 // out, and where its pixel is in one map of either.
 struct WalkValue {
@@ -60,7 +72,17 @@ class WalkImage {
     void clear_maps(T* maps, std::int64_t count) const;
     void clear_pairs(T* pairs) const;
 
-    void step(const WalkStep<T>& step) const;
+    // Takes the steps make(0), make(1), ... one after another; each reads what the one before
+    // wrote, and writes over what that one read.
+    template <typename Make>
+    void take_steps(std::int64_t count, Make&& make) const {
+        WalkStep<T> steps[kMostLevels];
+        for (std::int64_t k = 0; k < count;) {
+            int levels = 0;
+            for (; levels < levels_ && k < count; ++k) steps[levels++] = make(k);
+            pass(steps, levels);
+        }
+    }
     // sum = sum over k of coefficients[k] P_k(T) x, P_k the Chebyshev polynomials. Takes x and
     // `spare` for its steps; `spare` has to be clear.
     void chebyshev_sum(const std::vector<double>& coefficients, T* x, T* spare, T* sum) const;
@@ -103,13 +125,19 @@ class WalkImage {
     std::int64_t pair_row(std::int64_t y) const { return y * layout_.count * layout_.stride; }
 
   private:
+    static constexpr int kMostLevels = 6;
+
     std::int64_t edge() const;  // zeros before the first pixel of an array
+    int levels(std::int64_t threads) const;
+    void step_row(const WalkStep<T>& step, std::int64_t y) const;
+    void pass(const WalkStep<T>* steps, int levels) const;
 
     const PathPlan& plan_;
     std::int64_t maps_;
     WalkLayout layout_;
     Execution execution_;
     std::int64_t rows_at_once_;
+    int levels_;  // steps that one pass over the weights takes
     T* weights_;
     T* inverse_degrees_;
     std::vector<WalkNeighbour> neighbours_;
