@@ -10,7 +10,7 @@ import _memory
 from _compare import check_same
 from _memory import MEGABYTE
 from _setting import OTHERS, THREADS, Case, Setting, same_bits
-from _table import Row, at_least, at_most, ratios
+from _table import Row, at_most, beside
 from _timing import SETTLED, Way, in_turns
 
 NAME = f"fuse_cams, {_fusion.PRESENT} of {_fusion.CLASSES} classes"
@@ -30,17 +30,8 @@ def speed(setting: Setting) -> Iterator[Row]:
         return [Way(partial(f, *inputs), THREADS, rehearse=partial(f, *others)) for f in functions]
 
     *rivals, ours = in_turns(setting.rounds(ways, OFTEN), SETTLED)
-    names, bars = ("established order", "torch, choosing first"), (20, 1.5)
-    for name, bar, theirs in zip(names, bars, rivals, strict=True):
-        yield Row(
-            NAME,
-            ratios(theirs, ours),
-            at_least(bar),
-            threads=THREADS,
-            against=name,
-            theirs=theirs,
-            ours=ours,
-        )
+    bars = {"established order": 20, "torch, choosing first": 1.5}
+    yield from beside(NAME, bars, rivals, ours, THREADS)
 
 
 def memory(setting: Setting) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import _memory
@@ -11,7 +11,7 @@ from _compare import check_same
 from _memory import MEGABYTE, Call
 from _path import BATCH, LOSS_BATCH
 from _setting import THREADS, Case, Setting, same_bits
-from _table import Row, at_least, at_most, ratios
+from _table import Row, at_most, beside
 from _timing import SETTLED, Way, in_turns
 
 AFFINITY = f"path_affinity, batch {BATCH}"
@@ -19,17 +19,7 @@ LOSS = f"affinity loss, batch {LOSS_BATCH}"
 PUBLISHED = "published way"
 
 
-def _rows(case: str, rivals: Sequence[Sequence[float]], ours: Sequence[float]) -> Iterator[Row]:
-    for name, bar, theirs in zip((PUBLISHED, "shifted slices"), (15, 8), rivals, strict=True):
-        yield Row(
-            case,
-            ratios(theirs, ours),
-            at_least(bar),
-            threads=THREADS,
-            against=name,
-            theirs=theirs,
-            ours=ours,
-        )
+RIVALS = {PUBLISHED: 15, "shifted slices": 8}  # and their bars
 
 
 def affinity(setting: Setting) -> Iterator[Row]:
@@ -45,7 +35,7 @@ def affinity(setting: Setting) -> Iterator[Row]:
         return [Way(partial(_path.forward_backward, f, boundary, grad), THREADS) for f in functions]
 
     *rivals, ours = in_turns(setting.rounds(ways), SETTLED)
-    yield from _rows(AFFINITY, rivals, ours)
+    yield from beside(AFFINITY, RIVALS, rivals, ours, THREADS)
 
 
 def loss(setting: Setting) -> Iterator[Row]:
@@ -61,7 +51,7 @@ def loss(setting: Setting) -> Iterator[Row]:
         return [Way(partial(_path.loss_and_gradients, f, *inputs), THREADS) for f in functions]
 
     *rivals, ours = in_turns(setting.rounds(ways), SETTLED)
-    yield from _rows(LOSS, rivals, ours)
+    yield from beside(LOSS, RIVALS, rivals, ours, THREADS)
 
 
 def _memory_rows(name: str, call: Callable[[str], Call]) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -146,6 +146,26 @@ class Row:
             "aim": None if self.aim is None else f"{self.aim.sign} {self.aim.value:g}",
             "result": self.result,
         }
+
+
+def beside(
+    case: str,
+    bars: Mapping[str, float],
+    rivals: Sequence[Sequence[float]],
+    ours: Sequence[float],
+    threads: int,
+) -> Iterator[Row]:
+    """A row for each rival: how many times as long it takes, held to its bar."""
+    for (name, bar), theirs in zip(bars.items(), rivals, strict=True):
+        yield Row(
+            case,
+            ratios(theirs, ours),
+            at_least(bar),
+            threads=threads,
+            against=name,
+            theirs=theirs,
+            ours=ours,
+        )
 
 
 def line(cells: Sequence[str], widths: Sequence[int] = _WIDTHS) -> str:

@@ -54,6 +54,12 @@ struct Pack<T, 1> {
     static value choose(mask which, value yes, value no) { return which ? yes : no; }
 };
 
+// The pack that fills a register.
+template <typename T>
+constexpr int kRegisterLanes = kRegisterBytes / static_cast<int>(sizeof(T));
+template <typename T>
+using Register = Pack<T, kRegisterLanes<T>>;
+
 // Several packs that take each step of a calculation one after another. A core looks only so far
 // ahead: a long chain of dependent steps keeps it waiting unless others run beside it.
 template <typename P, int Count>

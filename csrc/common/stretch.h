@@ -94,9 +94,9 @@ struct Taken<float, 8> {
 template <typename T, Spread kSpread>
 class Stretch {
   public:
-    static constexpr int kLanes = kRegisterBytes / static_cast<int>(sizeof(T));
+    static constexpr int kLanes = kRegisterLanes<T>;
     static_assert(kColumnGroup % kLanes == 0);
-    using P = Pack<T, kLanes>;
+    using P = Register<T>;
     using Value = typename P::value;
 
     Stretch(const Columns<T>& columns, std::int64_t x, std::int64_t origin) {

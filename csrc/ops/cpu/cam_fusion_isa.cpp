@@ -53,14 +53,11 @@ void stretch(const T* row, const Columns<T>& columns, std::int64_t count, T* out
     }
 }
 
-template <typename T>
-using PackOf = Pack<T, kRegisterBytes / static_cast<int>(sizeof(T))>;
-
 // Packs side by side from column x on.
 template <int Count, typename T>
-Several<PackOf<T>, Count> blend_packs(const CamRows<T>* sizes, std::int64_t size_count, bool relu,
-                                      std::int64_t x) {
-    using P = PackOf<T>;
+Several<Register<T>, Count> blend_packs(const CamRows<T>* sizes, std::int64_t size_count, bool relu,
+                                        std::int64_t x) {
+    using P = Register<T>;
     using V = typename P::value;
     using All = Several<P, Count>;
     const auto of = [&](const CamRows<T>& rows) {
@@ -82,7 +79,7 @@ template <typename T>
 void blend(const CamRows<T>* sizes, std::int64_t size_count, std::int64_t count, bool relu, T* out,
            T* most) {
     constexpr int kTogether = 2;  // share what is looked up for each size
-    using P = PackOf<T>;
+    using P = Register<T>;
     using V = typename P::value;
     V largest = P::load(most);
     std::int64_t x = 0;

@@ -1,5 +1,6 @@
 #include "ops/cpu/crf_isa.h"
 
+#include "common/argmax.h"
 #include "common/vector_exp.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
@@ -73,29 +74,12 @@ void apply_matrix(const T* messages, const T* compat, int classes, T* energies) 
     }
 }
 
-template <typename T>
-void argmax(const T* planes, int classes, std::int32_t* labels) {
-    T best[kTile];
-    for (int p = 0; p < kTile; ++p) {
-        best[p] = planes[p];
-        labels[p] = 0;
-    }
-    for (int c = 1; c < classes; ++c) {
-        const T* x = planes + c * kTile;
-        for (int p = 0; p < kTile; ++p) {
-            const T value = x[p];
-            const bool better = value > best[p];
-            best[p] = better ? value : best[p];
-            labels[p] = better ? c : labels[p];
-        }
-    }
-}
-
 }  // namespace
 
 template <typename T>
 CrfLoops<T> make_crf_loops() {
-    return {&softmax<T>, &apply_but_one<T>, &apply_diagonal<T>, &apply_matrix<T>, &argmax<T>};
+    return {&softmax<T>, &apply_but_one<T>, &apply_diagonal<T>, &apply_matrix<T>,
+            &argmax<kTile, T>};
 }
 
 template CrfLoops<float> make_crf_loops();

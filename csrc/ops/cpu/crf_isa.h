@@ -21,7 +21,7 @@ struct CrfLoops {
     void (*apply_diagonal)(const T* messages, const T* compat, int classes, T* energies);
     void (*apply_matrix)(const T* messages, const T* compat, int classes, T* energies);
     // The first class with the greatest value.
-    void (*argmax)(const T* planes, int classes, std::int32_t* labels);
+    void (*argmax)(const T* planes, std::int64_t classes, std::int32_t* labels);
 };
 
 // Those of the set that is in use.

@@ -53,20 +53,11 @@ class Walk {
     T* sum_;
 };
 
-template <typename T>
-WalkSlots slots(const PathPlan& plan, const RandomWalkParams<T>& params) {
-    return walk_slots(params, [&](const WalkBatch<T>& batch) {
-        WalkArena arena(nullptr);
-        Walk<T>(plan, batch, arena, params.execution);
-        return arena.bytes();
-    });
-}
-
 }  // namespace
 
 template <typename T>
 std::int64_t random_walk_workspace_bytes(const RandomWalkParams<T>& params) {
-    return slots(path_plan(params.options.radius), params).total();
+    return walk_slots<Walk<T>>(path_plan(params.options.radius), params).total();
 }
 
 template <typename T>
@@ -77,7 +68,7 @@ void random_walk(const RandomWalkParams<T>& params) {
     if (options.method == WalkMethod::kChebyshev) {
         chebyshev = chebyshev_of_power(options.steps, options.tol);
     }
-    for_each_walk(params, slots(plan, params),
+    for_each_walk(params, walk_slots<Walk<T>>(plan, params),
                   [&](const WalkBatch<T>& batch, std::int64_t image, void* memory) {
                       const std::int64_t pixels = batch.height * batch.width;
                       const std::int64_t at = image * batch.maps * pixels;

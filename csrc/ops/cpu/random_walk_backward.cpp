@@ -28,8 +28,7 @@ class WalkGradient {
   public:
     WalkGradient(const PathPlan& plan, const WalkGradientBatch<T>& batch, WalkArena& arena,
                  const Execution& execution)
-        : paths_(plan, batch.height, batch.width),
-          image_(plan, batch.height, batch.width, batch.maps, arena, execution),
+        : image_(plan, batch.height, batch.width, batch.maps, arena, execution),
           grad_(image_.take_maps(arena, batch.maps)),
           z_(image_.take_maps(arena, batch.maps)),
           previous_z_(image_.take_maps(arena, batch.maps)) {
@@ -38,7 +37,8 @@ class WalkGradient {
         previous_x_ = image_.take_maps(arena, batch.maps);
         pixels_ = image_.take_maps(arena, 1);
         pairs_ = image_.take_pairs(arena);
-        band_sums_ = arena.template take<T>(paths_.bands().count * paths_.parts().plane());
+        band_sums_ =
+            arena.template take<T>(image_.paths().bands().count * image_.paths().parts().plane());
     }
 
     // With respect to cam alone: another walk.
@@ -102,16 +102,16 @@ class WalkGradient {
     // From the affinities to the boundary that they are made of.
     void add_paths(double beta, const WalkGradientBatch<T>& of) const {
         if (beta == 0) return;  // all affinities are 1
-        const PathBands& bands = paths_.bands();
-        const std::int64_t plane = paths_.parts().plane();
+        const PathBands& bands = image_.paths().bands();
+        const std::int64_t plane = image_.paths().parts().plane();
         Scratch<Buffer<T>> scratch;
-        paths_.for_bands(image_.execution(), [&](const PathBands::Band& band) {
-            const auto planes = scratch.take(paths_.parts().size());
-            const auto grads = scratch.take(paths_.parts().size());
-            paths_.load(band, of.boundary, planes->data());
+        image_.paths().for_bands(image_.execution(), [&](const PathBands::Band& band) {
+            const auto planes = scratch.take(image_.paths().parts().size());
+            const auto grads = scratch.take(image_.paths().parts().size());
+            image_.paths().load(band, of.boundary, planes->data());
             std::fill_n(grads->data(), grads->size(), T(0));
             hand_out(band, beta, planes->data(), grads->data());
-            paths_.parts().split(path_loops<T>(), planes->data(), grads->data());
+            image_.paths().parts().split(path_loops<T>(), planes->data(), grads->data());
             std::copy_n(grads->data(), plane, band_sums_ + band.first / bands.rows * plane);
         });
         const std::int64_t width = image_.layout().width;
@@ -131,9 +131,9 @@ class WalkGradient {
             const T* const pixels = pixels_ + (band.first + y) * layout.stride;
             const T* pairs = pairs_ + image_.pair_row(band.first + y);
             for (std::int64_t p = 0; p < layout.count; ++p, pairs += layout.stride) {
-                const WalkSpan span = paths_.span(p, band.first + y);
-                const std::int64_t at = paths_.at(y, span);
-                loops.maximum(paths_.pieces(p), planes + at, span.count, maximum.data());
+                const WalkSpan span = image_.paths().span(p, band.first + y);
+                const std::int64_t at = image_.paths().at(y, span);
+                loops.maximum(image_.paths().pieces(p), planes + at, span.count, maximum.data());
                 for (std::int64_t i = 0; i < span.count; ++i) slope[i] = T(1) - maximum[i];
                 raise_affinities(slope.data(), span.count, beta - 1);
                 const T* const here = pixels + span.begin;
@@ -144,13 +144,12 @@ class WalkGradient {
                     grad[i] = static_cast<T>(-beta) * steep *
                               (pairs[span.begin + i] - here[i] - there[i]);
                 }
-                loops.hand_out(paths_.pieces(p), planes + at, maximum.data(), grad.data(),
+                loops.hand_out(image_.paths().pieces(p), planes + at, maximum.data(), grad.data(),
                                span.count, grads + at);
             }
         }
     }
 
-    WalkPaths<T> paths_;
     WalkImage<T> image_;
     T* grad_;
     T* z_;
@@ -172,15 +171,6 @@ std::vector<double> polynomial(const WalkOptions& options) {
     return chebyshev_of_power(options.steps, tol);
 }
 
-template <typename T>
-WalkSlots slots(const PathPlan& plan, const RandomWalkBackwardParams<T>& params) {
-    return walk_slots(params, [&](const WalkGradientBatch<T>& batch) {
-        WalkArena arena(nullptr);
-        WalkGradient<T>(plan, batch, arena, params.execution);
-        return arena.bytes();
-    });
-}
-
 // The batch's image alone.
 template <typename T>
 WalkGradientBatch<T> only(const WalkGradientBatch<T>& batch, std::int64_t image) {
@@ -200,14 +190,14 @@ WalkGradientBatch<T> only(const WalkGradientBatch<T>& batch, std::int64_t image)
 
 template <typename T>
 std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams<T>& params) {
-    return slots(path_plan(params.options.radius), params).total();
+    return walk_slots<WalkGradient<T>>(path_plan(params.options.radius), params).total();
 }
 
 template <typename T>
 void random_walk_backward(const RandomWalkBackwardParams<T>& params) {
     const PathPlan& plan = path_plan(params.options.radius);
     const std::vector<double> chebyshev = polynomial<T>(params.options);
-    for_each_walk(params, slots(plan, params),
+    for_each_walk(params, walk_slots<WalkGradient<T>>(plan, params),
                   [&](const WalkGradientBatch<T>& batch, std::int64_t image, void* memory) {
                       WalkArena arena(memory);
                       WalkGradient<T> gradient(plan, batch, arena, params.execution);

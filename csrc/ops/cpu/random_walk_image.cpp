@@ -25,7 +25,7 @@ constexpr std::int64_t kUnit = WalkLayout::kAlignment / static_cast<std::int64_t
 template <typename T>
 WalkImage<T>::WalkImage(const PathPlan& plan, std::int64_t height, std::int64_t width,
                         std::int64_t maps, WalkArena& arena, const Execution& execution)
-    : plan_(plan), maps_(maps), layout_{}, execution_(execution) {
+    : paths_(plan, height, width), maps_(maps), layout_{}, execution_(execution) {
     layout_.height = height;
     layout_.width = width;
     layout_.count = static_cast<int>(plan.paths().size());
@@ -89,17 +89,16 @@ void WalkImage<T>::build(const T* boundary, double beta) {
     std::fill(weights_ - edge(), weights_, T(0));
     T* const end = weights_ + layout_.count * layout_.plane;
     std::fill(end, end + edge(), T(0));
-    const WalkPaths<T> paths(plan_, layout_.height, layout_.width);
     Scratch<Buffer<T>> scratch;
-    paths.for_bands(execution_, [&](const PathBands::Band& band) {
-        const auto planes = scratch.take(paths.parts().size());
-        paths.load(band, boundary, planes->data());
+    paths_.for_bands(execution_, [&](const PathBands::Band& band) {
+        const auto planes = scratch.take(paths_.parts().size());
+        paths_.load(band, boundary, planes->data());
         for (std::int64_t y = 0; y < band.rows; ++y) {
             T* row = weights_ + pair_row(band.first + y);
             for (std::int64_t p = 0; p < layout_.count; ++p, row += layout_.stride) {
-                const WalkSpan span = paths.span(p, band.first + y);
+                const WalkSpan span = paths_.span(p, band.first + y);
                 std::fill(row, row + layout_.stride, T(0));
-                path_loops<T>().affinity(paths.pieces(p), planes->data() + paths.at(y, span),
+                path_loops<T>().affinity(paths_.pieces(p), planes->data() + paths_.at(y, span),
                                          span.count, row + span.begin);
                 raise_affinities(row + span.begin, span.count, beta);
             }

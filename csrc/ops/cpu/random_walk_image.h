@@ -117,6 +117,7 @@ class WalkImage {
         parallel_for(execution_, layout_.height, rows_at_once_, body);
     }
 
+    const WalkPaths<T>& paths() const { return paths_; }
     const WalkLayout& layout() const { return layout_; }
     std::int64_t maps() const { return maps_; }
     const Execution& execution() const { return execution_; }
@@ -132,7 +133,7 @@ class WalkImage {
     void step_row(const WalkStep<T>& step, std::int64_t y) const;
     void pass(const WalkStep<T>* steps, int levels) const;
 
-    const PathPlan& plan_;
+    WalkPaths<T> paths_;
     std::int64_t maps_;
     WalkLayout layout_;
     Execution execution_;

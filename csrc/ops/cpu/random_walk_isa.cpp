@@ -4,7 +4,6 @@
 // constant stays what it is to the bit.
 #include "ops/cpu/random_walk_isa.h"
 
-#include <limits>
 #include <type_traits>
 
 #include "common/simd.h"
@@ -13,18 +12,10 @@ namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
 template <typename T>
-constexpr int kLanes = kRegisterBytes / static_cast<int>(sizeof(T));
+constexpr int kLanes = kRegisterLanes<T>;
 
 template <typename T>
-using Lanes = Pack<T, kLanes<T>>;
-
-template <typename T>
-using Value = typename Lanes<T>::value;
-
-// Weights this small can change nothing in a sum that holds a 1 (every pixel's affinity with
-// itself), and as denormals they would be slow to compute with.
-template <typename T>
-constexpr T kNothing = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+using Value = typename Register<T>::value;
 
 // In registers: a loop over the bits of the exponent for each number would not be vectorised.
 template <typename T, int kCount>
@@ -37,7 +28,7 @@ void raise_block(T* values, int exponent) {
         square *= square;
     }
     const typename Block::value nothing{};
-    Block::store(values, power < Block::all(kNothing<T>) ? nothing : power);
+    Block::store(values, power < Block::all(kLeastAffinity<T>) ? nothing : power);
 }
 
 template <typename T>
@@ -68,16 +59,16 @@ void invert_degrees(const WalkLayout& layout, const T* weights, std::int64_t y,
     const Ends ends(layout, y);
     weights += y * layout.count * layout.stride;
     inverse_degrees += y * layout.stride;
-    const Value<T> one = Lanes<T>::all(T(1));
+    const Value<T> one = Register<T>::all(T(1));
     for (std::int64_t x = 0; x < layout.width; x += kLanes<T>) {
         Value<T> degree{};
         for (int q = 0; q < ends.below; ++q) {
-            degree += Lanes<T>::load(weights + layout.neighbours[q].weight + x);
+            degree += Register<T>::load(weights + layout.neighbours[q].weight + x);
         }
         for (int q = 0; q < ends.above; ++q) {
-            degree += Lanes<T>::load(weights + layout.neighbours[q].mirrored + x);
+            degree += Register<T>::load(weights + layout.neighbours[q].mirrored + x);
         }
-        Lanes<T>::store(inverse_degrees + x, one / (degree + one));
+        Register<T>::store(inverse_degrees + x, one / (degree + one));
     }
 }
 
@@ -90,16 +81,16 @@ void step_blocks(const WalkLayout& layout, const Ends& ends, const T* weights,
     Value<T> flow[kMaps][kBlocks];
     for (int m = 0; m < kMaps; ++m) {
         for (int b = 0; b < kBlocks; ++b) {
-            own[m][b] = Lanes<T>::load(current + m * layout.plane + b * kLanes<T>);
+            own[m][b] = Register<T>::load(current + m * layout.plane + b * kLanes<T>);
             flow[m][b] = Value<T>{};
         }
     }
     const auto flow_from = [&](const T* neighbour, const T* weight) {
         for (int b = 0; b < kBlocks; ++b) {
-            const Value<T> w = Lanes<T>::load(weight + b * kLanes<T>);
+            const Value<T> w = Register<T>::load(weight + b * kLanes<T>);
             for (int m = 0; m < kMaps; ++m) {
                 const T* const there = neighbour + m * layout.plane + b * kLanes<T>;
-                flow[m][b] += w * (Lanes<T>::load(there) - own[m][b]);
+                flow[m][b] += w * (Register<T>::load(there) - own[m][b]);
             }
         }
     };
@@ -115,13 +106,13 @@ void step_blocks(const WalkLayout& layout, const Ends& ends, const T* weights,
         for (int b = 0; b < kBlocks; ++b) {
             const std::int64_t to = at + m * layout.plane + b * kLanes<T>;
             const Value<T> moved =
-                own[m][b] + flow[m][b] * Lanes<T>::load(inverse_degrees + b * kLanes<T>);
+                own[m][b] + flow[m][b] * Register<T>::load(inverse_degrees + b * kLanes<T>);
             const Value<T> next =
-                step.scale * moved - step.keep * Lanes<T>::load(step.previous + to);
-            Lanes<T>::store(step.previous + to, next);
+                step.scale * moved - step.keep * Register<T>::load(step.previous + to);
+            Register<T>::store(step.previous + to, next);
             if constexpr (kSum) {
-                Lanes<T>::store(step.sum + to,
-                                Lanes<T>::load(step.sum + to) + step.coefficient * next);
+                Register<T>::store(step.sum + to,
+                                   Register<T>::load(step.sum + to) + step.coefficient * next);
             }
         }
     }
@@ -186,53 +177,53 @@ void gradient_blocks(const WalkLayout& layout, const Ends& ends, const T* weight
     const auto to = [&](int m, int b) { return at + m * layout.plane + b * kLanes<T>; };
     for (int m = 0; m < kMaps; ++m) {
         for (int b = 0; b < kBlocks; ++b) {
-            own_x[m][b] = Lanes<T>::load(step.x + to(m, b));
-            own_z[m][b] = Lanes<T>::load(step.z + to(m, b));
+            own_x[m][b] = Register<T>::load(step.x + to(m, b));
+            own_z[m][b] = Register<T>::load(step.z + to(m, b));
             flow_x[m][b] = flow_z[m][b] = Value<T>{};
         }
     }
     for (int q = 0; q < ends.below; ++q) {
         const WalkNeighbour& n = layout.neighbours[q];
         for (int b = 0; b < kBlocks; ++b) {
-            const Value<T> w = Lanes<T>::load(weights + n.weight + b * kLanes<T>);
+            const Value<T> w = Register<T>::load(weights + n.weight + b * kLanes<T>);
             T* const pair = pairs + n.weight + b * kLanes<T>;
-            Value<T> sum = Lanes<T>::load(pair);
+            Value<T> sum = Register<T>::load(pair);
             for (int m = 0; m < kMaps; ++m) {
-                const Value<T> x = Lanes<T>::load(step.x + to(m, b) + n.shift) - own_x[m][b];
-                const Value<T> z = Lanes<T>::load(step.z + to(m, b) + n.shift) - own_z[m][b];
+                const Value<T> x = Register<T>::load(step.x + to(m, b) + n.shift) - own_x[m][b];
+                const Value<T> z = Register<T>::load(step.z + to(m, b) + n.shift) - own_z[m][b];
                 flow_x[m][b] += w * x;
                 flow_z[m][b] += w * z;
                 sum -= step.scale * (x * z);
             }
-            Lanes<T>::store(pair, sum);
+            Register<T>::store(pair, sum);
         }
     }
     for (int q = 0; q < ends.above; ++q) {
         const WalkNeighbour& n = layout.neighbours[q];
         for (int b = 0; b < kBlocks; ++b) {
-            const Value<T> w = Lanes<T>::load(weights + n.mirrored + b * kLanes<T>);
+            const Value<T> w = Register<T>::load(weights + n.mirrored + b * kLanes<T>);
             for (int m = 0; m < kMaps; ++m) {
                 const std::int64_t from = to(m, b) - n.shift;
-                flow_x[m][b] += w * (Lanes<T>::load(step.x + from) - own_x[m][b]);
-                flow_z[m][b] += w * (Lanes<T>::load(step.z + from) - own_z[m][b]);
+                flow_x[m][b] += w * (Register<T>::load(step.x + from) - own_x[m][b]);
+                flow_z[m][b] += w * (Register<T>::load(step.z + from) - own_z[m][b]);
             }
         }
     }
     for (int b = 0; b < kBlocks; ++b) {
-        const Value<T> inverse = Lanes<T>::load(inverse_degrees + b * kLanes<T>);
+        const Value<T> inverse = Register<T>::load(inverse_degrees + b * kLanes<T>);
         T* const pixel = pixels + b * kLanes<T>;
-        Value<T> sum = Lanes<T>::load(pixel);
+        Value<T> sum = Register<T>::load(pixel);
         for (int m = 0; m < kMaps; ++m) {
             T* const x = step.previous_x + to(m, b);
             T* const z = step.previous_z + to(m, b);
             const Value<T> moved_x = flow_x[m][b] * inverse;
             const Value<T> moved_z = own_z[m][b] + flow_z[m][b] * inverse;
-            const Value<T> grad = step.coefficient * Lanes<T>::load(step.grad + to(m, b));
-            Lanes<T>::store(x, step.scale * (own_x[m][b] + moved_x) - Lanes<T>::load(x));
-            Lanes<T>::store(z, step.scale * moved_z - Lanes<T>::load(z) + grad);
+            const Value<T> grad = step.coefficient * Register<T>::load(step.grad + to(m, b));
+            Register<T>::store(x, step.scale * (own_x[m][b] + moved_x) - Register<T>::load(x));
+            Register<T>::store(z, step.scale * moved_z - Register<T>::load(z) + grad);
             sum += step.scale * (own_z[m][b] * moved_x);
         }
-        Lanes<T>::store(pixel, sum);
+        Register<T>::store(pixel, sum);
     }
 }
 

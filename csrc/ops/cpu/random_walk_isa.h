@@ -1,11 +1,17 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "common/isa.h"
 
 // The hot loops of the random walk over one row of pixels, built once for each instruction set.
 namespace wsss_fast {
+
+// Weights below this can change nothing in a sum that holds a 1 (every pixel's affinity with
+// itself), and as denormals they would be slow to compute with: they are 0.
+template <typename T>
+constexpr T kLeastAffinity = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
 
 // A neighbour in the lower half-plane, in elements from a pixel. Its opposite lies at -shift; the
 // affinity with that one is stored where it is this very neighbour: at `mirrored`.
@@ -62,7 +68,7 @@ struct WalkGradientStep {
 // Pointers into arrays are to the first pixel of the image, `y` is the row.
 template <typename T>
 struct WalkLoops {
-    // values = values ** exponent, 0 where that is too small to matter beside 1.
+    // values = values ** exponent, 0 where that is below kLeastAffinity.
     void (*raise)(T* values, std::int64_t count, int exponent);
     // 1 / (1 + the weights of all neighbours).
     void (*invert_degrees)(const WalkLayout& layout, const T* weights, std::int64_t y,

@@ -1,7 +1,6 @@
 #include "ops/cpu/random_walk_paths.h"
 
 #include <cmath>
-#include <limits>
 
 #include "ops/cpu/random_walk_isa.h"
 
@@ -10,14 +9,13 @@ namespace wsss_fast {
 template <typename T>
 void raise_affinities(T* values, std::int64_t count, double exponent) {
     constexpr double kLargestInteger = 64;
-    constexpr T kNothing = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
     if (exponent >= 0 && exponent == std::floor(exponent) && exponent <= kLargestInteger) {
         walk_loops<T>().raise(values, count, static_cast<int>(exponent));
         return;
     }
     for (std::int64_t i = 0; i < count; ++i) {
         const T power = std::pow(values[i], static_cast<T>(exponent));
-        values[i] = power < kNothing ? T(0) : power;
+        values[i] = power < kLeastAffinity<T> ? T(0) : power;
     }
 }
 

@@ -11,7 +11,7 @@
 
 namespace wsss_fast {
 
-// values = values ** exponent, and 0 where that is so small that it changes nothing beside 1.
+// values = values ** exponent, 0 where that is below kLeastAffinity.
 template <typename T>
 void raise_affinities(T* values, std::int64_t count, double exponent);
 

@@ -1,14 +1,17 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "common/parallel.h"
+#include "common/path_plan.h"
+#include "common/scratch.h"
+#include "ops/cpu/random_walk_image.h"
 
 namespace wsss_fast {
 
@@ -20,15 +23,17 @@ struct WalkSlots {
     std::int64_t total() const { return count * bytes; }
 };
 
-// `bytes_of(batch)` is what an image of a batch needs.
-template <typename Params, typename BytesOf>
-WalkSlots walk_slots(const Params& params, BytesOf&& bytes_of) {
+// For walks that are made from a batch and take their memory from an arena.
+template <typename Walk, typename Params>
+WalkSlots walk_slots(const PathPlan& plan, const Params& params) {
     WalkSlots slots;
     for (std::int64_t b = 0; b < params.batch_count; ++b) {
         const auto& batch = params.batches[b];
         if (batch.images == 0 || batch.maps == 0) continue;
+        WalkArena counting(nullptr);
+        Walk(plan, batch, counting, params.execution);
         slots.count += batch.images;
-        slots.bytes = std::max(slots.bytes, bytes_of(batch));
+        slots.bytes = std::max(slots.bytes, counting.bytes());
     }
     slots.count = std::min<std::int64_t>(slots.count, std::max(params.execution.threads, 1));
     return slots;
@@ -47,24 +52,21 @@ void for_each_walk(const Params& params, const WalkSlots& slots, Walk&& walk) {
             images.emplace_back(&params.batches[b], n);
         }
     }
-    std::vector<std::int64_t> idle;
-    for (std::int64_t slot = 0; slot < slots.count; ++slot) idle.push_back(slot);
-    std::mutex mutex;
+    struct Slot {
+        std::int64_t number;
+        explicit Slot(std::atomic<std::int64_t>* next) : number(next->fetch_add(1)) {}
+    };
+    std::atomic<std::int64_t> next{0};
+    Scratch<Slot> lent;
     parallel_for(params.execution, static_cast<std::int64_t>(images.size()), 1,
                  [&](std::int64_t begin, std::int64_t end) {
-                     std::int64_t slot = 0;
-                     {
-                         const std::lock_guard<std::mutex> lock(mutex);
-                         slot = idle.back();
-                         idle.pop_back();
-                     }
+                     const auto slot = lent.take(&next);
+                     void* const memory =
+                         static_cast<char*>(params.workspace) + slot->number * slots.bytes;
                      for (std::int64_t i = begin; i < end; ++i) {
                          const auto& [batch, image] = images[static_cast<std::size_t>(i)];
-                         walk(*batch, image,
-                              static_cast<char*>(params.workspace) + slot * slots.bytes);
+                         walk(*batch, image, memory);
                      }
-                     const std::lock_guard<std::mutex> lock(mutex);
-                     idle.push_back(slot);
                  });
 }
 

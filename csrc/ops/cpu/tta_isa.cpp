@@ -1,5 +1,6 @@
 #include "ops/cpu/tta_isa.h"
 
+#include "common/argmax.h"
 #include "common/stretch.h"
 #include "common/vector_exp.h"
 
@@ -8,18 +9,12 @@ namespace {
 
 constexpr int kGroup = kColumnGroup;
 
-// Pixels beside each other that fill a register.
 template <typename T>
-constexpr int kLanes = kRegisterBytes / static_cast<int>(sizeof(T));
-
-template <typename T>
-using PackOf = Pack<T, kLanes<T>>;
-template <typename T>
-using ValueOf = typename PackOf<T>::value;
+using ValueOf = typename Register<T>::value;
 
 template <typename T>
 void accumulate(T* sums, ValueOf<T> value, bool first) {
-    using P = PackOf<T>;
+    using P = Register<T>;
     P::store(sums, first ? value : P::load(sums) + value);
 }
 
@@ -82,7 +77,7 @@ class Softmax {
         for (std::int64_t r = 0; r < rows.rows; ++r) {
             if (rows.classes == 1) {
                 // Whatever the value is, it is the only one.
-                accumulate(sums, PackOf<T>::all(T(1)), first);
+                accumulate(sums, Register<T>::all(T(1)), first);
             } else {
                 add_row(row, rows, stretch, share, first, values, sums);
             }
@@ -95,7 +90,7 @@ class Softmax {
     template <Spread kSpread>
     static void add_row(const T* row, const TtaRows<T>& rows, const Stretch<T, kSpread>& stretch,
                         const Share& share, bool first, T* values, T* sums) {
-        using P = PackOf<T>;
+        using P = Register<T>;
         using V = ValueOf<T>;
         V peak = stretch(row);
         P::store(values, peak);
@@ -122,7 +117,7 @@ class Softmax {
     template <int Count>
     static void exponentials(std::int64_t c, const Share& share, T* values, ValueOf<T> peak,
                              ValueOf<T>& total) {
-        using P = PackOf<T>;
+        using P = Register<T>;
         using All = Several<P, Count>;
         values += c * kGroup;
         const All e =
@@ -154,7 +149,7 @@ class Sigmoid {
     static void add_planes(std::int64_t c, const TtaRows<T>& rows,
                            const Stretch<T, kSpread>& stretch, const Share& share, bool first,
                            T* sums) {
-        using P = PackOf<T>;
+        using P = Register<T>;
         using All = Several<P, Count>;
         const ValueOf<T> zero = P::all(T(0));
         const ValueOf<T> one = P::all(T(1));
@@ -175,7 +170,7 @@ void add_spread(const TtaRows<T>& rows, const TtaAhead& ahead, std::int64_t begi
     Share share(ahead, (end - begin + kGroup - 1) / kGroup);
     for (std::int64_t x = begin; x < end; x += kGroup) {
         share.next();
-        for (int p = 0; p < kGroup; p += kLanes<T>) {
+        for (int p = 0; p < kGroup; p += kRegisterLanes<T>) {
             const Stretch<T, kSpread> stretch(*rows.axis, x + p, rows.origin);
             Activation::add_pack(rows, stretch, share, first, values + p, sums + p);
             share.done();
@@ -229,31 +224,12 @@ void mean(const T* sums, std::int64_t stride, T divisor, std::int64_t count, T* 
     for (int p = 0; x + p < count; ++p) out[x + p] = sums[p] / divisor;
 }
 
-template <typename T>
-void argmax(const T* sums, std::int64_t classes, std::int32_t* labels) {
-    T best[kGroup];
-    for (int p = 0; p < kGroup; ++p) {
-        best[p] = sums[p];
-        labels[p] = 0;
-    }
-    for (std::int64_t c = 1; c < classes; ++c) {
-        const T* at = sums + c * kGroup;
-        const auto label = static_cast<std::int32_t>(c);
-        for (int p = 0; p < kGroup; ++p) {
-            const T value = at[p];
-            const bool better = value > best[p];
-            best[p] = better ? value : best[p];
-            labels[p] = better ? label : labels[p];
-        }
-    }
-}
-
 }  // namespace
 
 template <typename T>
 TtaLoops<T> make_tta_loops() {
     return {&add<T, Plain<T>>, &add<T, Softmax<T>>, &add<T, Sigmoid<T>>, &blend<T>,
-            &mean<T>,          &argmax<T>};
+            &mean<T>,          &argmax<kGroup, T>};
 }
 
 template TtaLoops<float> make_tta_loops();
