@@ -134,16 +134,22 @@ def _check_values(name: str, tensor: Tensor, low: float, high: float, expected: 
     _refuse_at(name, tensor, first_outside(_address(tensor), tensor.numel(), low, high), expected)
 
 
+def _position(flat: int, shape: Sequence[int]) -> list[int]:
+    """The index that a flat one of a contiguous tensor stands for."""
+    position: list[int] = []
+    for length in reversed(shape):
+        flat, at = divmod(flat, int(length))
+        position.insert(0, at)
+    return position
+
+
 def _refuse_at(name: str, tensor: Tensor, flat: int, expected: str) -> None:
     """Raise ValueError about the value at a flat index of a contiguous tensor, unless that is negative."""
     if flat < 0:
         return
-    position: list[str] = []
-    for n in reversed(tensor.shape):
-        position.insert(0, str(flat % n))
-        flat //= n
-    value = tensor[tuple(int(i) for i in position)].item()
-    raise ValueError(_checks.wrong(name, expected, f"{value} at [{','.join(position)}]"))
+    position = _position(flat, tensor.shape)
+    value = tensor[tuple(position)].item()
+    raise ValueError(_checks.wrong(name, expected, f"{value} at [{','.join(map(str, position))}]"))
 
 
 def _check_finite(name: str, tensor: Tensor) -> None:
@@ -382,10 +388,7 @@ def _refuse(name: str, bad: tuple[int, int, float] | None, tensors: list[Tensor]
     if bad is None:
         return
     which, offset, value = bad
-    index: list[int] = []
-    for length in reversed(tensors[which].shape):
-        offset, at = divmod(offset, length)
-        index.insert(0, at)
+    index = _position(offset, tensors[which].shape)
     expected = "finite values"
     if math.isfinite(value):
         expected = f"values small enough for a finite sum in {str(tensors[which].dtype).split('.')[-1]}"
@@ -441,7 +444,7 @@ def cam_fusion(
     workspace_bytes = (
         _C.cam_fusion_workspace_bytes_float64 if double else _C.cam_fusion_workspace_bytes_float32
     )
-    workspace = torch.empty(workspace_bytes(inputs, len(maps)), dtype=torch.uint8)
+    workspace = _workspace(workspace_bytes(inputs, len(maps)))
     bad = (_C.cam_fusion_float64 if double else _C.cam_fusion_float32)(
         inputs=inputs,
         targets=targets,

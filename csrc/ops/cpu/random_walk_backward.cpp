@@ -102,16 +102,17 @@ class WalkGradient {
     // From the affinities to the boundary that they are made of.
     void add_paths(double beta, const WalkGradientBatch<T>& of) const {
         if (beta == 0) return;  // all affinities are 1
-        const PathBands& bands = image_.paths().bands();
-        const std::int64_t plane = image_.paths().parts().plane();
+        const WalkPaths<T>& paths = image_.paths();
+        const PathBands& bands = paths.bands();
+        const std::int64_t plane = paths.parts().plane();
         Scratch<Buffer<T>> scratch;
-        image_.paths().for_bands(image_.execution(), [&](const PathBands::Band& band) {
-            const auto planes = scratch.take(image_.paths().parts().size());
-            const auto grads = scratch.take(image_.paths().parts().size());
-            image_.paths().load(band, of.boundary, planes->data());
+        paths.for_bands(image_.execution(), [&](const PathBands::Band& band) {
+            const auto planes = scratch.take(paths.parts().size());
+            const auto grads = scratch.take(paths.parts().size());
+            paths.load(band, of.boundary, planes->data());
             std::fill_n(grads->data(), grads->size(), T(0));
             hand_out(band, beta, planes->data(), grads->data());
-            image_.paths().parts().split(path_loops<T>(), planes->data(), grads->data());
+            paths.parts().split(path_loops<T>(), planes->data(), grads->data());
             std::copy_n(grads->data(), plane, band_sums_ + band.first / bands.rows * plane);
         });
         const std::int64_t width = image_.layout().width;
@@ -122,6 +123,7 @@ class WalkGradient {
 
     // Of all paths that start in a band, to the parts they are made of.
     void hand_out(const PathBands::Band& band, double beta, const T* planes, T* grads) const {
+        const WalkPaths<T>& paths = image_.paths();
         const WalkLayout& layout = image_.layout();
         const PathLoops<T>& loops = path_loops<T>();
         Buffer<T> maximum(layout.width);
@@ -131,9 +133,9 @@ class WalkGradient {
             const T* const pixels = pixels_ + (band.first + y) * layout.stride;
             const T* pairs = pairs_ + image_.pair_row(band.first + y);
             for (std::int64_t p = 0; p < layout.count; ++p, pairs += layout.stride) {
-                const WalkSpan span = image_.paths().span(p, band.first + y);
-                const std::int64_t at = image_.paths().at(y, span);
-                loops.maximum(image_.paths().pieces(p), planes + at, span.count, maximum.data());
+                const WalkSpan span = paths.span(p, band.first + y);
+                const std::int64_t at = paths.at(y, span);
+                loops.maximum(paths.pieces(p), planes + at, span.count, maximum.data());
                 for (std::int64_t i = 0; i < span.count; ++i) slope[i] = T(1) - maximum[i];
                 raise_affinities(slope.data(), span.count, beta - 1);
                 const T* const here = pixels + span.begin;
@@ -144,7 +146,7 @@ class WalkGradient {
                     grad[i] = static_cast<T>(-beta) * steep *
                               (pairs[span.begin + i] - here[i] - there[i]);
                 }
-                loops.hand_out(image_.paths().pieces(p), planes + at, maximum.data(), grad.data(),
+                loops.hand_out(paths.pieces(p), planes + at, maximum.data(), grad.data(),
                                span.count, grads + at);
             }
         }
