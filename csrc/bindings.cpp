@@ -97,7 +97,11 @@ py::dict build_info() {
 #else
     info["compiler"] = "unknown";
 #endif
+#if defined(WSSS_FAST_CUDA)
+    info["cuda"] = true;
+#else
     info["cuda"] = false;
+#endif
     info["isa"] = isa_name(isa());
     return info;
 }
@@ -569,6 +573,13 @@ PYBIND11_MODULE(_C, m) {
     using namespace wsss_fast;
     m.doc() = "The C++ core of wsss_fast. Private: call it through wsss_fast._launch only.";
     m.def("build_info", &build_info);
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+    m.attr("CUDA") = "host";
+#elif defined(WSSS_FAST_CUDA)
+    m.attr("CUDA") = "device";
+#else
+    m.attr("CUDA") = "none";
+#endif
     bind_crf(m);
     bind_path_affinity(m);
     bind_affinity_displacement(m);

@@ -1,5 +1,7 @@
 """The compiled core. Private; see wsss_fast/_launch.py."""
 
+CUDA: str  # "none", "device", or "host" where the CUDA kernels run on the host
+
 def build_info() -> dict[str, object]: ...
 def crf_float32(
     *,

@@ -10,6 +10,11 @@ from wsss_fast import _C
 from wsss_fast._version import __version__
 
 
+def cuda_kernels() -> str:
+    """``"device"``, ``"none"``, or ``"host"`` where they are built to be tested without a GPU."""
+    return _C.CUDA
+
+
 def build_info() -> dict[str, object]:
     """What this installation is: versions, compiler, whether it has CUDA kernels, what it runs on.
 

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "common/cuda/launch.h"
+
+namespace wsss_fast::cuda {
+
+// Cuts arrays from one block of memory, or, without a block, adds up how much they take. The same
+// calls in the same order are made for both, so the sizes cannot disagree.
+class Carve {
+  public:
+    static constexpr std::int64_t kAlign = 256;
+    enum class Contents { kUnset, kKept };  // kKept: cut once more, the arrays keep what is in them
+
+    explicit Carve(void* block = nullptr, Contents contents = Contents::kUnset)
+        : block_(static_cast<char*>(block)), contents_(contents) {}
+
+    template <typename T>
+    T* take(std::int64_t count) {
+        const std::int64_t begin = bytes_;
+        const std::int64_t size = count * static_cast<std::int64_t>(sizeof(T));
+        // A gap behind each array even where it fills its last line: on the host it is guarded.
+        bytes_ = (begin + size) / kAlign * kAlign + kAlign;
+        if (!block_) return nullptr;
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+        testing::guard(block_ + begin + size, bytes_ - begin - size);
+#endif
+        if (contents_ == Contents::kUnset) mark_unset(block_ + begin, size);
+        return reinterpret_cast<T*>(block_ + begin);
+    }
+
+    std::int64_t bytes() const { return bytes_; }
+
+  private:
+    char* block_;
+    Contents contents_;
+    std::int64_t bytes_ = 0;
+};
+
+}  // namespace wsss_fast::cuda
