@@ -1,4 +1,4 @@
-// The only file that knows Python. Addresses come in as integers from wsss_fast/_launch.py, which
+// The only file that knows Python. Addresses come in as integers from wsss_fast/_launch, which
 // has made every tensor contiguous, of the right dtype, and keeps it alive through the call.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -1,4 +1,4 @@
-"""The compiled core. Private; see wsss_fast/_launch.py."""
+"""The compiled core. Private; see wsss_fast/_launch."""
 
 CUDA: str  # "none", "device", or "host" where the CUDA kernels run on the host
 

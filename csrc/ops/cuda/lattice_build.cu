@@ -1,0 +1,384 @@
+#include <limits>
+
+#include "common/cuda/carve.h"
+#include "common/cuda/launch.h"
+#include "common/refuse.h"
+#include "ops/cuda/lattice.h"
+#include "ops/cuda/lattice_simplex.h"
+#include "ops/cuda/lattice_view.h"
+
+namespace wsss_fast::cuda {
+namespace {
+
+// The workspace of sort().
+struct SortingArrays {
+    std::uint64_t* key = nullptr;  // [words][corners] of corner r of point p at p (d+1) + r
+    SortedPairs pairs{};           // the corners, sorted
+    std::int32_t* rank = nullptr;  // [corners] how many vertices there are up to each
+    std::int32_t* bad = nullptr;   // [images]
+    void* scratch = nullptr;
+    std::int64_t scratch_bytes = 0;
+};
+
+// The corners in the order of their keys, as kernels see them.
+struct SortedCorners {
+    const std::uint64_t* key;       // [words][count] by corner
+    const std::uint64_t* top_word;  // [count] the last word of the keys, in order
+    const std::uint32_t* number;    // [count] the corner at each place
+    std::int64_t count;
+    std::int64_t of_image;  // of each image, whose corners lie together
+    int words;
+
+    // Whether the corners at places i and i - 1 are not the same vertex.
+    __device__ bool differs(std::int64_t i) const {
+        if (top_word[i] != top_word[i - 1]) return true;
+        for (int w = 0; w < words - 1; ++w) {
+            if (key[w * count + number[i]] != key[w * count + number[i - 1]]) return true;
+        }
+        return false;
+    }
+};
+
+template <int kDims, int kWords, typename T>
+__global__ void write_keys(LatticePoints<T> points, LatticeEmbedding<T> embedding, KeyLayout layout,
+                           std::int64_t corners, std::uint64_t* keys, std::uint32_t* numbers,
+                           std::int32_t* bad) {
+    const std::int64_t t = thread_number();
+    const std::int64_t of_image = points.height * points.width;
+    if (t >= points.images * of_image) return;
+    const std::int64_t image = t / of_image;
+    const int d = kDims > 0 ? kDims : embedding.dims;
+    Simplex<kDims, T> simplex;
+    if (!simplex_of_point(points, embedding, image, t % of_image, simplex)) bad[image] = 1;
+    for_each_key<kDims, kWords>(layout, simplex, d, image, [&](int r, const std::uint64_t* key) {
+        const std::int64_t corner = t * (d + 1) + r;
+        numbers[corner] = static_cast<std::uint32_t>(corner);
+        for (int w = 0; w < (kWords > 0 ? kWords : layout.words); ++w)
+            keys[w * corners + corner] = key[w];
+    });
+}
+
+// A word of the keys in the order that the words before it gave.
+__global__ void gather_word(const std::uint64_t* word, const std::uint32_t* number,
+                            std::int64_t count, std::uint64_t* out) {
+    const std::int64_t t = thread_number();
+    if (t < count) out[t] = word[number[t]];
+}
+
+__global__ void mark_first(SortedCorners corners, std::int32_t* first) {
+    const std::int64_t t = thread_number();
+    if (t < corners.count) first[t] = t == 0 || corners.differs(t) ? 1 : 0;
+}
+
+// How many vertices the images before this one have.
+inline __device__ std::int32_t vertices_before(const std::int32_t* rank, std::int64_t of_image,
+                                               std::int64_t image) {
+    return image == 0 ? 0 : rank[image * of_image - 1];
+}
+
+__global__ void count_vertices(const std::int32_t* rank, std::int64_t of_image, std::int64_t images,
+                               std::int32_t* vertices) {
+    const std::int64_t t = thread_number();
+    if (t >= images) return;
+    vertices[t] = vertices_before(rank, of_image, t + 1) - vertices_before(rank, of_image, t);
+}
+
+// Which rows belong to an image: all that its vertices take, or as many as it may have.
+struct RowsOfImages {
+    const std::int32_t* rank;
+    const std::int32_t* vertices;
+    std::int64_t of_image;  // corners
+    std::int64_t capacity;  // or 0
+
+    __device__ bool has_room(std::int64_t image) const {
+        return capacity == 0 || vertices[image] <= capacity;
+    }
+    __device__ std::int64_t first(std::int64_t image) const {
+        return capacity > 0 ? image * capacity : vertices_before(rank, of_image, image);
+    }
+};
+
+__global__ void mark_bad_images(RowsOfImages rows, const std::int32_t* bad, std::int64_t images,
+                                std::int32_t* out) {
+    const std::int64_t t = thread_number();
+    if (t < images) out[t] = bad[t] != 0 || !rows.has_room(t) ? 1 : 0;
+}
+
+template <typename T>
+__global__ void place_vertices(SortedCorners corners, RowsOfImages rows, LatticeView<T> lattice,
+                               std::uint64_t* vertex_key) {
+    const std::int64_t i = thread_number();
+    if (i >= corners.count) return;
+    const std::int64_t image = i / corners.of_image;
+    const std::uint32_t corner = corners.number[i];
+    const auto point =
+        static_cast<std::int32_t>(corner / static_cast<std::uint32_t>(lattice.corners()));
+    const int r = static_cast<int>(corner % static_cast<std::uint32_t>(lattice.corners()));
+    const bool placed = rows.has_room(image);
+    // Corners of an image that has no room lead somewhere, though nothing comes of it.
+    const std::int64_t row =
+        placed ? rows.first(image) +
+                     (rows.rank[i] - 1 - vertices_before(rows.rank, rows.of_image, image))
+               : 0;
+    lattice.offset[r * lattice.points + point] = static_cast<std::int32_t>(row);
+    lattice.entry_point[i] = point;
+    if (!placed) return;
+    if (i == 0 || rows.rank[i] != rows.rank[i - 1]) {
+        lattice.begin[row] = static_cast<std::int32_t>(i);
+        for (int w = 0; w < corners.words - 1; ++w)
+            vertex_key[w * lattice.rows + row] = corners.key[w * corners.count + corner];
+        vertex_key[(corners.words - 1) * lattice.rows + row] = corners.top_word[i];
+    }
+    if (i + 1 == corners.count || rows.rank[i] != rows.rank[i + 1])
+        lattice.end[row] = static_cast<std::int32_t>(i + 1);
+}
+
+template <int kDims, typename T>
+__global__ void weigh_points(LatticePoints<T> points, LatticeEmbedding<T> embedding,
+                             LatticeView<T> lattice) {
+    const std::int64_t t = thread_number();
+    if (t >= lattice.points) return;
+    const std::int64_t of_image = points.height * points.width;
+    Simplex<kDims, T> simplex;
+    simplex_of_point(points, embedding, t / of_image, t % of_image, simplex);
+    write_weights(simplex, embedding.dims, lattice.points, lattice.weight + t);
+}
+
+template <typename T>
+__global__ void weigh_entries(const std::uint32_t* number, LatticeView<T> lattice) {
+    const std::int64_t t = thread_number();
+    if (t >= lattice.entries) return;
+    const auto corners = static_cast<std::uint32_t>(lattice.corners());
+    const std::int64_t r = number[t] % corners;
+    lattice.entry_weight[t] = lattice.weight[r * lattice.points + number[t] / corners];
+}
+
+// The order in the list is any: each of its rows is summed up by itself.
+template <typename T>
+__global__ void list_long_rows(LatticeView<T> lattice) {
+    const std::int64_t t = thread_number();
+    if (t >= lattice.rows || lattice.end[t] - lattice.begin[t] <= kLongEntries) return;
+    lattice.long_row[atomicAdd(lattice.long_count, 1)] = static_cast<std::int32_t>(t);
+}
+
+// Keys of rows, the last word first in their order.
+struct VertexKeys {
+    const std::uint64_t* word;  // [words][rows]
+    std::int64_t rows;
+    int words;
+
+    // -1, 0 or 1: the row's key is less than, equal to or greater than this one.
+    __device__ int compare(std::int64_t row, const std::uint64_t* key) const {
+        for (int w = words - 1; w >= 0; --w) {
+            const std::uint64_t own = word[w * rows + row];
+            if (own != key[w]) return own < key[w] ? -1 : 1;
+        }
+        return 0;
+    }
+
+    // The row in [begin, end), which are in order, that has the key; or -1.
+    __device__ std::int64_t find(const std::uint64_t* key, std::int64_t begin,
+                                 std::int64_t end) const {
+        while (begin < end) {
+            const std::int64_t middle = begin + (end - begin) / 2;
+            const int order = compare(middle, key);
+            if (order == 0) return middle;
+            if (order < 0) {
+                begin = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        return -1;
+    }
+};
+
+// One thread for a row and an axis. Threads side by side look for keys that are in order too, so a
+// warp goes through the same places together.
+template <typename T>
+__global__ void link_neighbours(VertexKeys keys, KeyLayout layout, RowsOfImages rows,
+                                std::int64_t points_of_image, LatticeView<T> lattice) {
+    const std::int64_t t = thread_number();
+    if (t >= lattice.rows * lattice.corners()) return;
+    const int axis = static_cast<int>(t / lattice.rows);
+    const std::int64_t row = t % lattice.rows;
+    if (lattice.begin[row] == lattice.end[row]) return;
+    std::uint64_t key[kMaxKeyWords];
+    for (int w = 0; w < keys.words; ++w) key[w] = keys.word[w * keys.rows + row];
+    const bool diagonal = axis == lattice.dims;
+    if (!diagonal) key[layout.word[axis]] += key_step(layout, axis);
+    for (int i = 0; i < lattice.dims && diagonal; ++i) key[layout.word[i]] -= key_step(layout, i);
+    const std::int64_t image = lattice.entry_point[lattice.begin[row]] / points_of_image;
+    const std::int64_t first = rows.first(image);
+    // A step of one coordinate goes up in the order, that of all goes down.
+    const std::int64_t after =
+        keys.find(key, diagonal ? first : row + 1, diagonal ? row : first + rows.vertices[image]);
+    if (after < 0) return;
+    Neighbours* neighbours = lattice.neighbours + axis * lattice.rows;
+    neighbours[row].after = static_cast<std::int32_t>(after);
+    neighbours[after].before = static_cast<std::int32_t>(row);
+}
+
+}  // namespace
+
+template <typename T>
+struct LatticeBuilder<T>::Sorting : SortingArrays {};
+
+template <typename T>
+LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& points,
+                                  const Place& place)
+    : name_(name), points_(points), place_(place), embedding_(points.dims) {
+    const std::int64_t of_image = points.height * points.width;
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
+    if (of_image > 0 && points.images > kMost / (points.dims + 1) / of_image) {
+        refuse(name, ": expected at most 2^31 / (d + 1) points, got ", points.images * of_image);
+    }
+    corners_ = points.images * of_image * (points.dims + 1);
+    double least[kMaxLatticeCorners];
+    double most[kMaxLatticeCorners];
+    if (points.kind == CrfFeatures::kGiven) {
+        // Whether they do reach so far is known on the device only.
+        for (int i = 0; i <= points.dims; ++i) {
+            most[i] = kLatticeReach<T>;
+            least[i] = -most[i];
+        }
+    } else {
+        const T low[5] = {};
+        const T high[5] = {static_cast<T>(points.width - 1) / points.sxy[0],
+                           static_cast<T>(points.height - 1) / points.sxy[1],
+                           T(255) / points.srgb[0], T(255) / points.srgb[1],
+                           T(255) / points.srgb[2]};
+        embedding_.bounds(name, low, high, least, most);
+    }
+    layout_ = KeyLayout(points.dims, points.images, least, most);
+}
+
+template <typename T>
+typename LatticeBuilder<T>::Sorting LatticeBuilder<T>::cut(Carve& carve) const {
+    Sorting arrays;
+    arrays.bad = carve.take<std::int32_t>(points_.images);
+    arrays.rank = carve.take<std::int32_t>(corners_);
+    arrays.key = carve.take<std::uint64_t>(corners_ * layout_.words);
+    // Keys of one word need not be gathered before they are sorted.
+    arrays.pairs.keys = layout_.words == 1 ? arrays.key : carve.take<std::uint64_t>(corners_);
+    arrays.pairs.other_keys = carve.take<std::uint64_t>(corners_);
+    arrays.pairs.numbers = carve.take<std::uint32_t>(corners_);
+    arrays.pairs.other_numbers = carve.take<std::uint32_t>(corners_);
+    arrays.scratch_bytes = sum_scratch_bytes(corners_);
+    for (int w = 0; w < layout_.words; ++w) {
+        const std::int64_t bytes = sort_scratch_bytes(corners_, layout_.bits[w]);
+        if (bytes > arrays.scratch_bytes) arrays.scratch_bytes = bytes;
+    }
+    arrays.scratch = carve.take<char>(arrays.scratch_bytes);
+    return arrays;
+}
+
+template <typename T>
+std::int64_t LatticeBuilder<T>::sorting_bytes() const {
+    const OnDevice on_device(place_);
+    Carve carve;
+    cut(carve);
+    return carve.bytes();
+}
+
+template <typename T>
+void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
+    const OnDevice on_device(place_);
+    Carve carve(workspace);
+    Sorting arrays = cut(carve);
+    workspace_ = workspace;
+    vertices_ = vertices;
+    fill_bytes(arrays.bad, 0, points_.images * 4, place_);
+    fill_bytes(vertices, 0, points_.images * 4, place_);
+    if (corners_ == 0) return;
+
+    const std::int64_t points = corners_ / (points_.dims + 1);
+    const bool one = layout_.words == 1;
+    auto write = &write_keys<0, 0, T>;
+    if (one && points_.dims == 2) write = &write_keys<2, 1, T>;
+    if (one && points_.dims == 5) write = &write_keys<5, 1, T>;
+    launch(write, for_each(points), place_, points_, embedding_, layout_, corners_, arrays.key,
+           arrays.pairs.numbers, arrays.bad);
+    // From the lowest word to the highest, each sort keeping the order of those before.
+    for (int w = 0; w < layout_.words; ++w) {
+        if (!one) {
+            launch(&gather_word, for_each(corners_), place_, arrays.key + w * corners_,
+                   arrays.pairs.numbers, corners_, arrays.pairs.keys);
+        }
+        sort_pairs(arrays.pairs, corners_, layout_.bits[w], arrays.scratch, arrays.scratch_bytes,
+                   place_);
+    }
+    sorted_ = arrays.pairs;
+    const std::int64_t of_image = corners_ / points_.images;
+    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
+                                corners_,   of_image,     layout_.words};
+    launch(&mark_first, for_each(corners_), place_, corners, arrays.rank);
+    running_sum(arrays.rank, corners_, arrays.scratch, arrays.scratch_bytes, place_);
+    launch(&count_vertices, for_each(points_.images), place_, arrays.rank, of_image, points_.images,
+           vertices);
+}
+
+template <typename T>
+std::int64_t LatticeBuilder<T>::rows_of_capacity(std::int64_t capacity) const {
+    const std::int64_t of_image = points_.images > 0 ? corners_ / points_.images : 0;
+    return points_.images * (capacity < of_image ? capacity : of_image);
+}
+
+template <typename T>
+std::int64_t LatticeBuilder<T>::linking_bytes(std::int64_t rows) const {
+    Carve carve;
+    carve.take<std::uint64_t>(rows * layout_.words);
+    return carve.bytes();
+}
+
+template <typename T>
+std::int64_t LatticeBuilder<T>::lattice_bytes(std::int64_t rows) const {
+    return lattice_block_bytes<T>(points_.images, corners_ / (points_.dims + 1), points_.dims,
+                                  rows);
+}
+
+template <typename T>
+void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* workspace,
+                             void* lattice) {
+    const OnDevice on_device(place_);
+    const std::int64_t bytes = lattice_bytes(rows);
+    mark_unset(lattice, bytes);
+    const LatticeView<T> view = view_lattice<T>(lattice, bytes, points_.images,
+                                                corners_ / (points_.dims + 1), points_.dims);
+    Carve sorting_carve(workspace_, Carve::Contents::kKept);
+    const Sorting arrays = cut(sorting_carve);
+    Carve carve(workspace);
+    auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
+
+    fill_bytes(view.bad, 0, points_.images * 4, place_);
+    fill_bytes(view.long_count, 0, 4, place_);
+    fill_bytes(view.long_row, 0, view.entries / kLongEntries * 4, place_);
+    // Rows that no vertex takes have no entries; a neighbour that is not there is -1.
+    fill_bytes(view.begin, 0, rows * 4, place_);
+    fill_bytes(view.end, 0, rows * 4, place_);
+    fill_bytes(view.neighbours, 0xFF, rows * view.corners() * 8, place_);
+    if (corners_ == 0) return;
+
+    const std::int64_t of_image = corners_ / points_.images;
+    if (capacity > of_image) capacity = of_image;
+    const RowsOfImages rows_of{arrays.rank, vertices_, of_image, capacity};
+    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
+                                corners_,   of_image,     layout_.words};
+    launch(&mark_bad_images, for_each(points_.images), place_, rows_of, arrays.bad, points_.images,
+           view.bad);
+    launch(&place_vertices<T>, for_each(corners_), place_, corners, rows_of, view, vertex_key);
+    auto weigh = &weigh_points<0, T>;
+    if (points_.dims == 2) weigh = &weigh_points<2, T>;
+    if (points_.dims == 5) weigh = &weigh_points<5, T>;
+    launch(weigh, for_each(view.points), place_, points_, embedding_, view);
+    launch(&weigh_entries<T>, for_each(view.entries), place_, sorted_.numbers, view);
+    launch(&list_long_rows<T>, for_each(rows), place_, view);
+    launch(&link_neighbours<T>, for_each(rows * view.corners()), place_,
+           VertexKeys{vertex_key, rows, layout_.words}, layout_, rows_of,
+           points_.height * points_.width, view);
+}
+
+template class LatticeBuilder<float>;
+template class LatticeBuilder<double>;
+
+}  // namespace wsss_fast::cuda

@@ -1,0 +1,28 @@
+"""The only place that turns tensors into addresses and calls the compiled core.
+
+Every function here takes tensors that the ops have checked, makes them contiguous, allocates workspace and
+outputs (unless it is given ``out``) through torch, and keeps all of them alive until the core returns.
+"""
+
+from wsss_fast._launch._affinity_displacement import affinity_displacement, affinity_displacement_backward
+from wsss_fast._launch._cam_fusion import cam_fusion
+from wsss_fast._launch._crf import crf
+from wsss_fast._launch._lattice import lattice_build, lattice_filter
+from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
+from wsss_fast._launch._random_walk import random_walk, random_walk_backward
+from wsss_fast._launch._tta import tta_merge
+
+__all__ = [
+    "affinity_displacement",
+    "affinity_displacement_backward",
+    "cam_fusion",
+    "crf",
+    "lattice_build",
+    "lattice_filter",
+    "path_affinity",
+    "path_affinity_backward",
+    "path_offsets",
+    "random_walk",
+    "random_walk_backward",
+    "tta_merge",
+]
