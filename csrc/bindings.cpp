@@ -28,6 +28,10 @@
 #include "ops/path_affinity.h"
 #include "ops/random_walk.h"
 #include "ops/tta.h"
+#if defined(WSSS_FAST_CUDA)
+#include "ops/cuda/crf.h"
+#include "ops/cuda/lattice.h"
+#endif
 
 namespace py = pybind11;
 
@@ -111,6 +115,20 @@ py::dict build_info() {
 using KernelTuple =
     std::tuple<std::string, std::vector<double>, Address, int, std::string, Address, std::string>;
 
+CrfFeatures crf_features(const std::string& kind) {
+    if (kind == "gaussian") return CrfFeatures::kPosition;
+    if (kind == "bilateral") return CrfFeatures::kColour;
+    if (kind == "features") return CrfFeatures::kGiven;
+    refuse("kernels: unknown kind ", kind);
+}
+
+CrfCompat crf_compat(const std::string& kind) {
+    if (kind == "scalar") return CrfCompat::kScalar;
+    if (kind == "diagonal") return CrfCompat::kDiagonal;
+    if (kind == "matrix") return CrfCompat::kMatrix;
+    refuse("kernels: unknown kind of compat ", kind);
+}
+
 CrfNormalization crf_normalization(const std::string& name) {
     if (name == "symmetric") return CrfNormalization::kSymmetric;
     if (name == "before") return CrfNormalization::kBefore;
@@ -123,30 +141,14 @@ template <typename T>
 CrfKernel<T> crf_kernel(const KernelTuple& tuple) {
     const auto& [kind, scales, features, dims, compat_kind, compat, normalization] = tuple;
     CrfKernel<T> kernel;
-    if (kind == "gaussian") {
-        kernel.kind = CrfFeatures::kPosition;
-    } else if (kind == "bilateral") {
-        kernel.kind = CrfFeatures::kColour;
-    } else if (kind == "features") {
-        kernel.kind = CrfFeatures::kGiven;
-    } else {
-        refuse("kernels: unknown kind ", kind);
-    }
+    kernel.kind = crf_features(kind);
     for (int i = 0; i < 2; ++i)
         kernel.sxy[i] = static_cast<T>(scales.at(static_cast<std::size_t>(i)));
     for (int i = 0; i < 3; ++i)
         kernel.srgb[i] = static_cast<T>(scales.at(static_cast<std::size_t>(2 + i)));
     kernel.features = pointer<const T>(features);
     kernel.dims = dims;
-    if (compat_kind == "scalar") {
-        kernel.compat_kind = CrfCompat::kScalar;
-    } else if (compat_kind == "diagonal") {
-        kernel.compat_kind = CrfCompat::kDiagonal;
-    } else if (compat_kind == "matrix") {
-        kernel.compat_kind = CrfCompat::kMatrix;
-    } else {
-        refuse("kernels: unknown kind of compat ", compat_kind);
-    }
+    kernel.compat_kind = crf_compat(compat_kind);
     kernel.compat = pointer<const T>(compat);
     kernel.normalization = crf_normalization(normalization);
     return kernel;
@@ -566,6 +568,174 @@ void bind_tta(py::module_& m) {
     def_tta_merge<double>(m, "float64");
 }
 
+// ---- CUDA --------------------------------------------------------------------------------------
+
+#if defined(WSSS_FAST_CUDA)
+
+// The number of a device and the address of a stream.
+using PlaceTuple = std::pair<int, Address>;
+
+cuda::Place cuda_place(const PlaceTuple& place) {
+    return {place.first, pointer<void>(place.second)};
+}
+
+template <typename T>
+void bind_cuda_lattice_of(py::module_& m, const std::string& dtype) {
+    using Builder = cuda::LatticeBuilder<T>;
+    using Release = py::call_guard<py::gil_scoped_release>;
+    py::class_<Builder>(m, ("CudaLatticeBuilder_" + dtype).c_str())
+        .def(py::init([](const std::string& name, const std::string& kind, std::int64_t images,
+                         std::int64_t height, std::int64_t width, int dims,
+                         const std::array<double, 5>& scales, Address image_bytes, Address image,
+                         Address features, const PlaceTuple& place) {
+                 cuda::LatticePoints<T> points;
+                 points.kind = crf_features(kind);
+                 points.images = images;
+                 points.height = height;
+                 points.width = width;
+                 points.dims = dims;
+                 for (std::size_t i = 0; i < 2; ++i) points.sxy[i] = static_cast<T>(scales[i]);
+                 for (std::size_t i = 0; i < 3; ++i) points.srgb[i] = static_cast<T>(scales[2 + i]);
+                 points.image_bytes = pointer<const std::uint8_t>(image_bytes);
+                 points.image = pointer<const T>(image);
+                 points.features = pointer<const T>(features);
+                 return Builder(name.c_str(), points, cuda_place(place));
+             }),
+             py::kw_only(), py::arg("name"), py::arg("kind"), py::arg("images"), py::arg("height"),
+             py::arg("width"), py::arg("dims"), py::arg("scales"), py::arg("image_bytes"),
+             py::arg("image"), py::arg("features"), py::arg("place"))
+        .def("sorting_bytes", &Builder::sorting_bytes, Release())
+        .def(
+            "sort",
+            [](Builder& builder, Address workspace, Address vertices) {
+                builder.sort(pointer<void>(workspace), pointer<std::int32_t>(vertices));
+            },
+            py::arg("workspace"), py::arg("vertices"), Release())
+        .def("rows_of_capacity", &Builder::rows_of_capacity, py::arg("capacity"))
+        .def("linking_bytes", &Builder::linking_bytes, py::arg("rows"))
+        .def("lattice_bytes", &Builder::lattice_bytes, py::arg("rows"))
+        .def(
+            "link",
+            [](Builder& builder, std::int64_t rows, std::int64_t capacity, Address workspace,
+               Address lattice) {
+                builder.link(rows, capacity, pointer<void>(workspace), pointer<void>(lattice));
+            },
+            py::arg("rows"), py::arg("capacity"), py::arg("workspace"), py::arg("lattice"),
+            Release());
+
+    const auto params = [](Address lattice, std::int64_t lattice_bytes, std::int64_t images,
+                           std::int64_t points, int dims, std::int64_t channels) {
+        cuda::LatticeFilterParams<T> filter;
+        filter.lattice = pointer<void>(lattice);
+        filter.lattice_bytes = lattice_bytes;
+        filter.images = images;
+        filter.points = points;
+        filter.dims = dims;
+        filter.channels = channels;
+        return filter;
+    };
+    m.def(("cuda_lattice_filter_workspace_bytes_" + dtype).c_str(),
+          [params](Address lattice, std::int64_t lattice_bytes, std::int64_t images,
+                   std::int64_t points, int dims, std::int64_t channels) {
+              return cuda::lattice_filter_workspace_bytes(
+                  params(lattice, lattice_bytes, images, points, dims, channels));
+          },
+          py::kw_only(), py::arg("lattice"), py::arg("lattice_bytes"), py::arg("images"),
+          py::arg("points"), py::arg("dims"), py::arg("channels"));
+    m.def(("cuda_lattice_filter_" + dtype).c_str(),
+          [params](Address lattice, std::int64_t lattice_bytes, std::int64_t images,
+                   std::int64_t points, int dims, std::int64_t channels, Address values,
+                   Address out, bool transposed, Address workspace, const PlaceTuple& place) {
+              auto filter = params(lattice, lattice_bytes, images, points, dims, channels);
+              filter.values = pointer<const T>(values);
+              filter.out = pointer<T>(out);
+              filter.order = transposed ? BlurOrder::kTransposed : BlurOrder::kForward;
+              filter.workspace = pointer<void>(workspace);
+              filter.place = cuda_place(place);
+              cuda::lattice_filter(filter);
+          },
+          py::kw_only(), py::arg("lattice"), py::arg("lattice_bytes"), py::arg("images"),
+          py::arg("points"), py::arg("dims"), py::arg("channels"), py::arg("values"),
+          py::arg("out"), py::arg("transposed"), py::arg("workspace"), py::arg("place"), Release());
+}
+
+// One pairwise term: kind, lattice, its bytes, dims, kind of compat, compat, normalisation.
+using CudaTermTuple =
+    std::tuple<std::string, Address, std::int64_t, int, std::string, Address, std::string>;
+
+// What the workspace of the CRF depends on, and what else it takes.
+template <typename T>
+struct CudaCrf {
+    cuda::CrfParams<T> params;
+    std::vector<cuda::CrfTerm<T>> terms;
+
+    CudaCrf(std::int64_t images, std::int64_t sets, std::int64_t classes, std::int64_t points,
+            const std::vector<CudaTermTuple>& tuples) {
+        for (const auto& [kind, lattice, bytes, dims, compat_kind, compat, normalization] :
+             tuples) {
+            terms.push_back({crf_features(kind), pointer<void>(lattice), bytes, dims,
+                             crf_compat(compat_kind), pointer<const T>(compat),
+                             crf_normalization(normalization)});
+        }
+        params.images = images;
+        params.sets = sets;
+        params.classes = classes;
+        params.points = points;
+        params.terms = terms.data();
+        params.term_count = static_cast<int>(terms.size());
+    }
+};
+
+template <typename T>
+void bind_cuda_crf_of(py::module_& m, const std::string& dtype) {
+    m.def(("cuda_crf_workspace_bytes_" + dtype).c_str(),
+          [](std::int64_t images, std::int64_t sets, std::int64_t classes, std::int64_t points,
+             const std::vector<CudaTermTuple>& terms) {
+              return cuda::crf_workspace_bytes(
+                  CudaCrf<T>(images, sets, classes, points, terms).params);
+          },
+          py::kw_only(), py::arg("images"), py::arg("sets"), py::arg("classes"), py::arg("points"),
+          py::arg("terms"));
+    m.def(("cuda_crf_" + dtype).c_str(),
+          [](std::int64_t images, std::int64_t sets, std::int64_t classes, std::int64_t points,
+             const std::vector<CudaTermTuple>& terms, Address unary, cuda::Element element,
+             cuda::CrfOutput output, Address out, int label_bytes, int iterations,
+             Address workspace, const PlaceTuple& place) {
+              CudaCrf<T> crf(images, sets, classes, points, terms);
+              crf.params.unary = pointer<const void>(unary);
+              crf.params.element = element;
+              crf.params.output = output;
+              crf.params.out = pointer<void>(out);
+              crf.params.label_bytes = label_bytes;
+              crf.params.iterations = iterations;
+              crf.params.workspace = pointer<void>(workspace);
+              crf.params.place = cuda_place(place);
+              py::gil_scoped_release release;
+              cuda::crf(crf.params);
+          },
+          py::kw_only(), py::arg("images"), py::arg("sets"), py::arg("classes"), py::arg("points"),
+          py::arg("terms"), py::arg("unary"), py::arg("element"), py::arg("output"), py::arg("out"),
+          py::arg("label_bytes"), py::arg("iterations"), py::arg("workspace"), py::arg("place"));
+}
+
+void bind_cuda(py::module_& m) {
+    py::enum_<cuda::Element>(m, "Element")
+        .value("float32", cuda::Element::kFloat32)
+        .value("float64", cuda::Element::kFloat64)
+        .value("float16", cuda::Element::kFloat16)
+        .value("bfloat16", cuda::Element::kBfloat16);
+    py::enum_<cuda::CrfOutput>(m, "CrfOutput")
+        .value("probs", cuda::CrfOutput::kProbs)
+        .value("log_probs", cuda::CrfOutput::kLogProbs)
+        .value("labels", cuda::CrfOutput::kLabels);
+    bind_cuda_lattice_of<float>(m, "float32");
+    bind_cuda_lattice_of<double>(m, "float64");
+    bind_cuda_crf_of<float>(m, "float32");
+    bind_cuda_crf_of<double>(m, "float64");
+}
+
+#endif
+
 }  // namespace
 }  // namespace wsss_fast
 
@@ -587,4 +757,7 @@ PYBIND11_MODULE(_C, m) {
     bind_values(m);
     bind_cam_fusion(m);
     bind_tta(m);
+#if defined(WSSS_FAST_CUDA)
+    bind_cuda(m);
+#endif
 }

@@ -312,3 +312,122 @@ def tta_merge_float64(
     label_type: LabelType,
     threads: int,
 ) -> _BadValue | None: ...
+
+# ---- CUDA: not there where CUDA is "none" ----
+
+# The number of a device and the address of a stream.
+_Place = tuple[int, int]
+
+class Element:
+    float32: Element
+    float64: Element
+    float16: Element
+    bfloat16: Element
+
+class CrfOutput:
+    probs: CrfOutput
+    log_probs: CrfOutput
+    labels: CrfOutput
+
+class _CudaLatticeBuilder:
+    def __init__(
+        self,
+        *,
+        name: str,
+        kind: str,
+        images: int,
+        height: int,
+        width: int,
+        dims: int,
+        scales: list[float],
+        image_bytes: int,
+        image: int,
+        features: int,
+        place: _Place,
+    ) -> None: ...
+    def sorting_bytes(self) -> int: ...
+    def sort(self, workspace: int, vertices: int) -> None: ...
+    def rows_of_capacity(self, capacity: int) -> int: ...
+    def linking_bytes(self, rows: int) -> int: ...
+    def lattice_bytes(self, rows: int) -> int: ...
+    def link(self, rows: int, capacity: int, workspace: int, lattice: int) -> None: ...
+
+class CudaLatticeBuilder_float32(_CudaLatticeBuilder): ...
+class CudaLatticeBuilder_float64(_CudaLatticeBuilder): ...
+
+def cuda_lattice_filter_workspace_bytes_float32(
+    *, lattice: int, lattice_bytes: int, images: int, points: int, dims: int, channels: int
+) -> int: ...
+def cuda_lattice_filter_workspace_bytes_float64(
+    *, lattice: int, lattice_bytes: int, images: int, points: int, dims: int, channels: int
+) -> int: ...
+def cuda_lattice_filter_float32(
+    *,
+    lattice: int,
+    lattice_bytes: int,
+    images: int,
+    points: int,
+    dims: int,
+    channels: int,
+    values: int,
+    out: int,
+    transposed: bool,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_lattice_filter_float64(
+    *,
+    lattice: int,
+    lattice_bytes: int,
+    images: int,
+    points: int,
+    dims: int,
+    channels: int,
+    values: int,
+    out: int,
+    transposed: bool,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+
+# Kind, lattice, its bytes, dims, kind of compat, compat, normalisation.
+_CudaTerm = tuple[str, int, int, int, str, int, str]
+
+def cuda_crf_workspace_bytes_float32(
+    *, images: int, sets: int, classes: int, points: int, terms: list[_CudaTerm]
+) -> int: ...
+def cuda_crf_float32(
+    *,
+    images: int,
+    sets: int,
+    classes: int,
+    points: int,
+    terms: list[_CudaTerm],
+    unary: int,
+    element: Element,
+    output: CrfOutput,
+    out: int,
+    label_bytes: int,
+    iterations: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_crf_workspace_bytes_float64(
+    *, images: int, sets: int, classes: int, points: int, terms: list[_CudaTerm]
+) -> int: ...
+def cuda_crf_float64(
+    *,
+    images: int,
+    sets: int,
+    classes: int,
+    points: int,
+    terms: list[_CudaTerm],
+    unary: int,
+    element: Element,
+    output: CrfOutput,
+    out: int,
+    label_bytes: int,
+    iterations: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...

@@ -1,4 +1,4 @@
-"""Addresses, workspace and threads."""
+"""Addresses, workspace, threads and streams."""
 
 from __future__ import annotations
 
@@ -15,5 +15,17 @@ def address(tensor: Tensor) -> int:
     return tensor.data_ptr()
 
 
-def new_workspace(size: int) -> Tensor:
-    return torch.empty(size, dtype=torch.uint8)
+def new_workspace(size: int, device: torch.device | None = None) -> Tensor:
+    """On CUDA a tensor may be let go right after the launches that use it: its memory then goes to what is
+    launched on the same stream later."""
+    return torch.empty(size, dtype=torch.uint8, device=device)
+
+
+def cuda_place(tensor: Tensor) -> tuple[int, int]:
+    """The number of the tensor's device and the address of torch's current stream on it.
+
+    Both are 0 where CUDA kernels run on the host.
+    """
+    if not tensor.is_cuda:
+        return 0, 0
+    return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream

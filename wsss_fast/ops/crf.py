@@ -9,21 +9,25 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import on_cuda
+from wsss_fast._values import check_compat, check_features, check_image, check_result, check_unary, checking
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
-from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_image
+from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_group
 
 DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
 DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
 _OUTPUTS = ("probs", "log_probs", "labels")
+_DEVICES = ("cpu", "cuda")
+_HALVES = (torch.float16, torch.bfloat16)
 
 # unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
-# features for those kernels whose kind is "features".
+# features for those kernels whose kind is "features"; a capacity for each kernel, or none at all.
 _SCHEMA = (
     "(Tensor image, Tensor unary, Tensor[] features, Tensor[] compats, str[] kinds, float[] scales, "
-    "str[] normalizations, int iterations) -> Tensor"
+    "str[] normalizations, int[] capacities, int iterations) -> Tensor"
 )
 torch.library.define("wsss_fast::crf", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
 torch.library.define("wsss_fast::crf_log_probs", _SCHEMA, tags=(torch.Tag.pt2_compliant_tag,))
@@ -39,43 +43,101 @@ def _empty_labels(unary: Tensor) -> Tensor:
     return unary.new_empty((images, sets, height, width), dtype=_checks.label_dtype(classes))
 
 
-def _mean_field(
-    image: Tensor, unary: Tensor, features: list[Tensor], compats: list[Tensor], *others: Any, out: Tensor
+@torch.library.impl("wsss_fast::crf", ("CPU", "CUDA"))
+def _crf(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    if on_cuda(unary):
+        return _on_cuda(image, unary, *others, output="probs", out=_empty_probs(unary))
+    return _on_cpu(image, unary, *others, out=_empty_probs(unary))
+
+
+@torch.library.impl("wsss_fast::crf_labels", ("CPU", "CUDA"))
+def _crf_labels(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    if on_cuda(unary):
+        return _on_cuda(image, unary, *others, output="labels", out=_empty_labels(unary))
+    return _on_cpu(image, unary, *others, out=_empty_labels(unary))
+
+
+@torch.library.impl("wsss_fast::crf_log_probs", ("CPU", "CUDA"))
+def _crf_log_probs(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    if on_cuda(unary):
+        return _on_cuda(image, unary, *others, output="log_probs", out=_empty_probs(unary))
+    return _log_probs_on_cpu(image, unary, *others)
+
+
+def _on_cpu(
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    normalizations: list[str],
+    capacities: list[int],
+    iterations: int,
+    *,
+    out: Tensor,
 ) -> Tensor:
-    """``out``, filled: the ops on the CPU are this with an output of their own."""
     for k, compat in enumerate(compats):
-        if not bool(compat.isfinite().all()):
-            bad = compat[~compat.isfinite()].flatten()[0].item()
-            raise ValueError(_checks.wrong(f"compat of kernel {k}", "finite values", bad))
-    _launch.crf(image, unary, features, compats, *others, out=out)
+        check_compat(f"compat of kernel {k}", compat)
+    _launch.crf(image, unary, features, compats, kinds, scales, normalizations, iterations, out=out)
     return out
 
 
-@torch.library.impl("wsss_fast::crf", "CPU")
-def _crf_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
-    return _mean_field(image, unary, *others, out=_empty_probs(unary))
-
-
-@torch.library.impl("wsss_fast::crf_labels", "CPU")
-def _crf_labels_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
-    return _mean_field(image, unary, *others, out=_empty_labels(unary))
-
-
-@torch.library.impl("wsss_fast::crf_log_probs", "CPU")
-def _crf_log_probs_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+def _log_probs_on_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
     *arguments, iterations = others
-    q = _mean_field(image, unary, *arguments, max(iterations - 1, 0), out=_empty_probs(unary))
-    terms_of = terms_of_each_image(image, unary, *arguments)
-    for energies, states in zip(unary.flatten(3), q.flatten(3), strict=True):
+    q = _on_cpu(image, unary, *arguments, max(iterations - 1, 0), out=_empty_probs(unary))
+    terms_of = terms_of_each_group(image, unary, *arguments, size=1)
+    for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
         # A set at a time, so that only one is in memory once more.
-        for energy, state in zip(energies.split(1), states.split(1), strict=True):
+        for energy, state in zip(energies.split(1, 1), states.split(1, 1), strict=True):
             # `state` is a view of q, and read before it is written.
             state.copy_(log_softmax_(next_logits(energy, terms, state)))
     if bool(q.isnan().any()):
         raise ValueError(_checks.wrong("compat", "weights that keep energies finite", "an overflow"))
     return q
+
+
+def _on_cuda(
+    image: Tensor,
+    unary: Tensor,
+    features: list[Tensor],
+    compats: list[Tensor],
+    kinds: list[str],
+    scales: list[float],
+    normalizations: list[str],
+    capacities: list[int],
+    iterations: int,
+    *,
+    output: str,
+    out: Tensor,
+) -> Tensor:
+    looking = checking(unary)
+    if looking:
+        check_unary(unary)
+        if "bilateral" in kinds:
+            check_image("image", image)
+        for guide in features:
+            check_features("features", guide)
+        for k, compat in enumerate(compats):
+            check_compat(f"compat of kernel {k}", compat)
+    _launch.cuda_crf(
+        image,
+        unary,
+        features,
+        compats,
+        kinds,
+        scales,
+        normalizations,
+        iterations,
+        capacities,
+        output,
+        out=out,
+    )
+    if looking and out.dtype.is_floating_point:
+        check_result(out)
+    return out
 
 
 @torch.library.register_fake("wsss_fast::crf")
@@ -108,6 +170,7 @@ def crf(
     kernels: Sequence[Kernel] | None = ...,
     normalization: str | Sequence[str] = ...,
     output: str = ...,
+    capacity: int | Sequence[int] | None = ...,
 ) -> Tensor: ...
 @overload
 def crf(
@@ -120,6 +183,7 @@ def crf(
     kernels: Sequence[Kernel] | None = ...,
     normalization: str | Sequence[str] = ...,
     output: str = ...,
+    capacity: int | Sequence[int] | None = ...,
 ) -> list[Tensor]: ...
 
 
@@ -133,6 +197,7 @@ def crf(
     kernels: Sequence[Kernel] | None = None,
     normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
+    capacity: int | Sequence[int] | None = None,
 ) -> Tensor | list[Tensor]:
     """Mean-field inference in a fully connected CRF.
 
@@ -144,8 +209,8 @@ def crf(
     Args:
         image: ``[N,3,H,W]`` or ``[3,H,W]``, uint8, or float32/float64 in [0, 255].
         unary: energies, that is -log p: ``[N,C,H,W]`` or ``[N,M,C,H,W]``, without N for a single image;
-            float32 or float64. M unaries share their image and its lattice. +inf (probability 0) is legal
-            unless a whole pixel is +inf.
+            float32 or float64, on CUDA float16 or bfloat16 too, which are computed with in float32. M unaries
+            share their image and its lattice. +inf (probability 0) is legal unless a whole pixel is +inf.
         iterations: how many updates, 0 or more.
         gaussian: the smoothness kernel, or None to leave it out.
         bilateral: the appearance kernel, or None to leave it out.
@@ -157,6 +222,11 @@ def crf(
         output: ``"probs"`` gives Q; ``"log_probs"`` its logarithm, from the energies of the last update
             themselves, so that it is exact where Q is too small for the dtype (-inf only where the unary is
             +inf); ``"labels"`` the argmax of Q (the first of equals) without ever storing Q.
+        capacity: for CUDA, the most vertices that the lattice of a kernel may have for one image, or a list
+            with an entry for each kernel. Without it the vertices are counted, for which the call waits once
+            for the device; with it nothing waits, so that a CUDA graph can be captured, and an image with
+            more vertices gives NaN. :attr:`PermutohedralLattice.vertices` tells how many there are, and
+            H W (d + 1) is always enough (d = 2 for a Gaussian, 5 for a Bilateral). The CPU needs none.
 
     A list of images and a list of unaries, each entry of any size, is one call with a list as its result.
 
@@ -168,23 +238,27 @@ def crf(
         ValueError: a wrong shape, device or range; image values outside [0, 255] or NaN (only looked at if a
             kernel uses the image); NaN or -inf in the unary or a pixel of nothing but +inf; kernel widths
             so small that positions in the lattice leave the dtype's precision; an image or features that
-            require a gradient (unless grad mode is off, or labels are asked for).
+            require a gradient (unless grad mode is off, or labels are asked for). On CUDA values are looked at
+            only under :func:`wsss_fast.check_values`; a wrong one otherwise makes its own image's Q NaN.
         TypeError: a wrong type or dtype. Under autocast float16 and bfloat16 are taken as float32.
         NotImplementedError: in a second backward pass, through the gradient.
 
     Q and log Q are differentiable, once, in the unary and in every ``compat`` that is a tensor requiring a
     gradient: through all iterations, not through the image or features. The gradient for an entry of +inf
     is 0. Backward makes each iteration's Q anew and keeps them for one image at a time: ``iterations`` times
-    C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries. It filters twice as
-    often as forward, and takes about three times as long.
+    C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries (on CUDA for as many images
+    as 1 GiB holds in float32). It filters twice as often as forward, and takes about three times as long.
 
-    The same bits from run to run, at any number of threads (``torch.get_num_threads()``) and for any
-    instruction set (``wsss_fast.build_info()["isa"]``). Cost: the lattice is built once an image, that of a
+    The same bits from run to run, on the CPU at any number of threads (``torch.get_num_threads()``) and for any
+    instruction set (``wsss_fast.build_info()["isa"]``), on CUDA for an image in any batch. CPU and CUDA differ
+    by rounding. Work is launched on the current stream of the unary's device. Cost: the lattice is built once an image, that of a
     Gaussian once a call; each iteration then touches, for every class, 6 + 3 vertices a pixel twice and
     6 + 3 times each vertex. Memory beside input and output: a copy of the unaries of one image, a row of
     classes for each lattice vertex (a photograph of 500 x 375 has about 190,000 at 50/5), and about 110
-    bytes a pixel. Up to 256 MiB of it are kept for the next call.
-    ``"log_probs"`` builds each lattice once more, for the last iteration.
+    bytes a pixel. Up to 256 MiB of it are kept for the next call. There ``"log_probs"`` builds each lattice
+    once more, for the last iteration. On CUDA all images go through together, or as many as half of the
+    device's memory holds, with three rows of classes a pixel, two a vertex and, while lattices are built,
+    about 60 bytes for each of a pixel's d + 1 vertices.
 
     >>> import torch, wsss_fast
     >>> image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
@@ -204,6 +278,7 @@ def crf(
     iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
     terms = chosen_kernels(gaussian, bilateral, kernels)
     normalizations = normalization_of_each(normalization, len(terms))
+    capacities = _capacity_of_each(capacity, len(terms))
     if isinstance(image, (list, tuple)) or isinstance(unary, (list, tuple)):
         for name, value in (("image", image), ("unary", unary)):
             if not isinstance(value, (list, tuple)):
@@ -220,10 +295,10 @@ def crf(
                 got = term.features if isinstance(term.features, Tensor) else f"{len(term.features)}"
                 raise ValueError(_checks.wrong(f"kernels[{k}].features", expected, got))
         return [
-            _crf_batch(i, u, _entry(terms, k), normalizations, iterations, output, f"[{k}]")
+            _crf_batch(i, u, _entry(terms, k), normalizations, capacities, iterations, output, f"[{k}]")
             for k, (i, u) in enumerate(zip(image, unary, strict=True))
         ]
-    return _crf_batch(image, unary, terms, normalizations, iterations, output, "")
+    return _crf_batch(image, unary, terms, normalizations, capacities, iterations, output, "")
 
 
 def chosen_kernels(gaussian: Any, bilateral: Any, kernels: Any) -> list[Kernel]:
@@ -254,6 +329,18 @@ def normalization_of_each(given: Any, count: int) -> list[str]:
     return [_checks.choice(f"normalization[{k}]", name, _NORMALIZATIONS) for k, name in enumerate(given)]
 
 
+def _capacity_of_each(given: Any, count: int) -> list[int]:
+    """The argument ``capacity`` of :func:`crf` for ``count`` kernels, checked; empty for None."""
+    if given is None:
+        return []
+    if not isinstance(given, (list, tuple)):
+        return [_checks.integer("capacity", given, 1)] * count
+    if len(given) != count:
+        expected = f"an integer, or {count} of them (one for each kernel)"
+        raise ValueError(_checks.wrong("capacity", expected, f"{len(given)} integers"))
+    return [_checks.integer(f"capacity[{k}]", value, 1) for k, value in enumerate(given)]
+
+
 def _entry(terms: list[Kernel], k: int) -> list[Kernel]:
     """The terms for entry k of a list of images."""
     return [Features(t.features[k], t.compat) if isinstance(t, Features) else t for t in terms]
@@ -264,16 +351,20 @@ def _crf_batch(
     unary: Any,
     terms: list[Kernel],
     normalizations: list[str],
+    capacities: list[int],
     iterations: int,
     output: str,
     index: str,
 ) -> Tensor:
     image, unary = _checks.autocast(image), _checks.autocast(unary)
     dtypes = (torch.uint8, torch.float32, torch.float64)
-    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes)
+    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes, devices=_DEVICES)
     single = image.dim() == 3
     shape = "[C,H,W] or [M,C,H,W]" if single else "[N,C,H,W] or [N,M,C,H,W]"
-    _checks.tensor(f"unary{index}", unary, shape, (3, 4) if single else (4, 5))
+    ranks = (3, 4) if single else (4, 5)
+    halves = isinstance(unary, Tensor) and on_cuda(unary)
+    dtypes = (torch.float32, torch.float64, *(_HALVES if halves else ()))
+    _checks.tensor(f"unary{index}", unary, shape, ranks, dtypes, devices=_DEVICES)
     _checks.same_device(f"unary{index}", unary, f"image{index}", image)
     images = image.unsqueeze(0) if single else image
     if images.shape[1] != 3:
@@ -300,7 +391,7 @@ def _crf_batch(
             _checks.needs_no_gradient(name, value, "crf is differentiable in the unary and the compats only")
     ops = torch.ops.wsss_fast
     run = {"probs": ops.crf, "log_probs": ops.crf_log_probs, "labels": ops.crf_labels}[output]
-    out = run(images, batch, features, compats, kinds, scales, normalizations, iterations)
+    out = run(images, batch, features, compats, kinds, scales, normalizations, capacities, iterations)
     if not shared:
         out = out.squeeze(1)
     return out.squeeze(0) if single else out
@@ -311,6 +402,7 @@ def _flatten(
 ) -> tuple[list[Tensor], list[Tensor], list[str], list[float]]:
     """The terms as the arguments of the schema."""
     classes = unary.shape[2]
+    dtype = torch.float32 if unary.dtype in _HALVES else unary.dtype
     features: list[Tensor] = []
     compats: list[Tensor] = []
     kinds: list[str] = []
@@ -319,13 +411,15 @@ def _flatten(
         name = f"compat of kernel {k}"
         given = cast("float | Tensor", term.compat)
         if isinstance(given, Tensor):
-            compat = given.to(unary.dtype)
+            # What was a list or an array is on the CPU.
+            device = unary.device if given.device.type == "cpu" else given.device
+            compat = given.to(device, dtype)
             _checks.same_device(name, compat, f"unary{index}", unary)
             if compat.dim() > 0 and compat.shape[0] != classes:
                 expected = f"a number, [{classes}] or [{classes},{classes}] (C of unary{index})"
                 raise ValueError(_checks.wrong(name, expected, compat))
         else:
-            compat = torch.full((), given, dtype=unary.dtype, device=unary.device)
+            compat = torch.full((), given, dtype=dtype, device=unary.device)
         compats.append(compat)
         if isinstance(term, Gaussian):
             kinds.append("gaussian")
@@ -344,7 +438,7 @@ def _guide(value: Any, name: str, unary: Tensor, single: bool, index: str) -> Te
     count, _, _, height, width = unary.shape
     lead = "" if single else f"{count},"
     shape = f"[{lead}d,{height},{width}] (the size of unary{index}) with d in [1, {MAX_DIMS}]"
-    guide = _checks.tensor(name, _checks.autocast(value), shape, (3,) if single else (4,))
+    guide = _checks.tensor(name, _checks.autocast(value), shape, (3,) if single else (4,), devices=_DEVICES)
     _checks.same_device(name, guide, f"unary{index}", unary)
     batch = guide.unsqueeze(0) if single else guide
     if (batch.shape[0], *batch.shape[2:]) != (count, height, width) or not 1 <= batch.shape[1] <= MAX_DIMS:

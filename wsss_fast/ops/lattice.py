@@ -8,56 +8,66 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import on_cuda
+from wsss_fast._values import check_capacity, check_features, check_filter_values, checking
 
 MAX_DIMS = 16
 
-# The lattice of features [d,P] as one tensor, and how many vertices it has: a tensor too, int64 and scalar,
-# so that tracing meets no number that depends on the data but the size of the lattice.
+# The lattice of features [B,d,P] as one tensor, and how many vertices each of the B has: a tensor too, int32
+# [B], so that tracing meets no number that depends on the data but the size of the lattice. B is 1 on the CPU.
 torch.library.define(
     "wsss_fast::lattice_build",
-    "(Tensor features) -> (Tensor lattice, Tensor vertices)",
+    "(Tensor features, int? capacity) -> (Tensor lattice, Tensor vertices)",
     tags=(torch.Tag.pt2_compliant_tag, torch.Tag.dynamic_output_shape),
 )
+# The lattices of values [N,C,P], in order.
 torch.library.define(
     "wsss_fast::lattice_filter",
-    "(Tensor[] lattices, Tensor values, bool transposed, bool check) -> Tensor",
+    "(Tensor[] lattices, Tensor values, int dims, bool transposed, bool check) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 
 
-@torch.library.impl("wsss_fast::lattice_build", "CPU")
-def _build(features: Tensor) -> tuple[Tensor, Tensor]:
-    lattice, vertices = _launch.lattice_build(features)
-    return lattice, torch.tensor(vertices)
+@torch.library.impl("wsss_fast::lattice_build", ("CPU", "CUDA"))
+def _build(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]:
+    looking = checking(features)
+    if looking:
+        check_features("features", features)
+    (lattice,), vertices = _launch.lattice_build(features, capacity)
+    if looking and capacity is not None:
+        check_capacity("capacity", vertices, capacity)
+    return lattice, vertices
 
 
 @torch.library.register_fake("wsss_fast::lattice_build")
-def _build_fake(features: Tensor) -> tuple[Tensor, Tensor]:
+def _build_fake(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]:
     size = torch.library.get_ctx().new_dynamic_size()
-    return features.new_empty(size, dtype=torch.int64), features.new_empty((), dtype=torch.int64)
+    vertices = features.new_empty(features.shape[0], dtype=torch.int32)
+    return features.new_empty(size, dtype=torch.int64), vertices
 
 
-@torch.library.impl("wsss_fast::lattice_filter", "CPU")
-def _filter(lattices: list[Tensor], values: Tensor, transposed: bool, check: bool) -> Tensor:
-    return _launch.lattice_filter(lattices, values, transposed, check)
+@torch.library.impl("wsss_fast::lattice_filter", ("CPU", "CUDA"))
+def _filter(lattices: list[Tensor], values: Tensor, dims: int, transposed: bool, check: bool) -> Tensor:
+    if check and checking(values):
+        check_filter_values(values)
+    return _launch.lattice_filter(lattices, values, dims, transposed, check)
 
 
 @torch.library.register_fake("wsss_fast::lattice_filter")
-def _filter_fake(lattices: list[Tensor], values: Tensor, transposed: bool, check: bool) -> Tensor:
+def _filter_fake(lattices: list[Tensor], values: Tensor, dims: int, transposed: bool, check: bool) -> Tensor:
     return values.new_empty(values.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    lattices, _, transposed, _ = inputs
+    lattices, _, ctx.dims, ctx.transposed, _ = inputs
     ctx.save_for_backward(*lattices)
-    ctx.transposed = transposed
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     lattices = list(ctx.saved_tensors)
     # Gradients are not checked: loss scaling relies on infinities passing through.
-    grad_values = torch.ops.wsss_fast.lattice_filter(lattices, grad, not ctx.transposed, False)
-    return [None] * len(lattices), grad_values, None, None
+    grad_values = torch.ops.wsss_fast.lattice_filter(lattices, grad, ctx.dims, not ctx.transposed, False)
+    return [None] * len(lattices), grad_values, None, None, None
 
 
 torch.library.register_autograd("wsss_fast::lattice_filter", _backward, setup_context=_setup_context)
@@ -71,9 +81,12 @@ class PermutohedralLattice:
     Filtering Using the Permutohedral Lattice", Eurographics 2010). Divide by the filter of ones for a mean.
 
     Args:
-        features: where the points lie, in units of the standard deviation; float32 or float64 on the CPU,
-            finite. ``[d,P]`` for P points, ``[d,H,W]`` for an image, ``[N,d,H,W]`` for a batch of images,
+        features: where the points lie, in units of the standard deviation; float32 or float64, finite. ``[d,P]`` for P points, ``[d,H,W]`` for an image, ``[N,d,H,W]`` for a batch of images,
             ``[N,d,D,H,W]`` for a batch of volumes; d = 1..16.
+        capacity: for CUDA, the most vertices that one item of the batch may have. Without it the lattice is as
+            large as its vertices need, for which building waits once for the device; with it nothing waits, so
+            that a CUDA graph can be captured. An item with more vertices filters everything to NaN
+            (:func:`wsss_fast.check_values` makes that an error). P (d+1) is always enough. The CPU needs none.
 
     Raises:
         ValueError: wrong shape, d, or device; NaN or infinite features; features thousands of standard
@@ -81,9 +94,11 @@ class PermutohedralLattice:
             require a gradient (the filter is differentiable in the values only: detach them).
         TypeError: wrong type or dtype.
 
-    The lattice is built here, once, and takes about ``P (d+1) 8`` bytes and 4 more for each vertex and axis.
-    Building and filtering give the same bits at any thread count, and may both stand inside
-    ``torch.compile(fullgraph=True)``.
+    The lattice is built here, once. On the CPU it takes about ``P (d+1) 8`` bytes and 4 more for each vertex
+    and axis, and building and filtering give the same bits at any thread count. On CUDA it takes twice as much
+    (and about ``60 P (d+1)`` bytes while it is built), an item gives the same bits in any batch and run, and
+    an item with NaN, infinite or unreachable features filters everything to NaN, as values are not looked at.
+    Both may stand inside ``torch.compile(fullgraph=True)``.
 
     >>> import torch, wsss_fast
     >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
@@ -94,10 +109,12 @@ class PermutohedralLattice:
     torch.Size([1, 24, 32])
     """
 
-    def __init__(self, features: Tensor) -> None:
+    def __init__(self, features: Tensor, capacity: int | None = None) -> None:
         shape = "[N,d,D,H,W], [N,d,H,W], [d,H,W] or [d,P]"
         features = _checks.autocast(features)
-        _checks.tensor("features", features, shape, (2, 3, 4, 5))
+        _checks.tensor("features", features, shape, (2, 3, 4, 5), devices=("cpu", "cuda"))
+        if capacity is not None:
+            capacity = _checks.integer("capacity", capacity, 1)
         if features.requires_grad:
             raise ValueError(
                 _checks.wrong("features", "a tensor that needs no gradient", "requires_grad=True")
@@ -112,8 +129,11 @@ class PermutohedralLattice:
         self._dtype = features.dtype
         self._lattices: list[Tensor] = []
         self._vertices: list[Tensor] = []
-        for points in batch.flatten(2):
-            lattice, vertices = torch.ops.wsss_fast.lattice_build(points)
+        # One lattice for the whole batch on CUDA, one for each item on the CPU.
+        points = batch.flatten(2)
+        parts = [points] if on_cuda(points) else [points[n : n + 1] for n in range(self._count)]
+        for part in parts:
+            lattice, vertices = torch.ops.wsss_fast.lattice_build(part, capacity)
             self._lattices.append(lattice)
             self._vertices.append(vertices)
 
@@ -125,7 +145,7 @@ class PermutohedralLattice:
     @property
     def vertices(self) -> list[int]:
         """How many vertices each item of the batch has (a list of one for a single item)."""
-        return [int(vertices) for vertices in self._vertices]
+        return [count for vertices in self._vertices for count in vertices.tolist()]
 
     def filter(self, values: Tensor) -> Tensor:
         """The values, filtered.
@@ -155,9 +175,13 @@ class PermutohedralLattice:
         lead = "C" if self._single else f"{self._count},C"
         shape = f"[{','.join([lead, *(f'{n}' for n in self._space)])}]"
         rank = len(self._space) + (1 if self._single else 2)
-        _checks.tensor("values", values, shape, (rank,), (self._dtype,))
+        _checks.tensor("values", values, shape, (rank,), (self._dtype,), devices=("cpu", "cuda"))
+        if self._lattices:
+            _checks.same_device("values", values, "features", self._lattices[0])
         batch = values.unsqueeze(0) if self._single else values
         if batch.shape[0] != self._count or tuple(batch.shape[2:]) != self._space:
             raise ValueError(_checks.wrong("values", f"{shape} (the shape of features)", values))
-        out = torch.ops.wsss_fast.lattice_filter(self._lattices, batch.flatten(2), False, True)
+        out = torch.ops.wsss_fast.lattice_filter(
+            self._lattices, batch.flatten(2), self._dims, False, True
+        )
         return out.reshape(values.shape)

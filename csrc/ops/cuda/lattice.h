@@ -19,6 +19,8 @@
 // bits in any batch.
 namespace wsss_fast::cuda {
 
+class Carve;
+
 // Where the points of a batch of images lie. Positions are the same in every image: their lattice
 // is made for one.
 template <typename T>
@@ -62,7 +64,6 @@ class LatticeBuilder {
     struct Sorting;
     Sorting cut(Carve& carve) const;
 
-    const char* name_;
     LatticePoints<T> points_;
     Place place_;
     LatticeEmbedding<T> embedding_;

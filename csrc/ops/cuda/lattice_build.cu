@@ -227,7 +227,7 @@ struct LatticeBuilder<T>::Sorting : SortingArrays {};
 template <typename T>
 LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& points,
                                   const Place& place)
-    : name_(name), points_(points), place_(place), embedding_(points.dims) {
+    : points_(points), place_(place), embedding_(points.dims) {
     const std::int64_t of_image = points.height * points.width;
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
     if (of_image > 0 && points.images > kMost / (points.dims + 1) / of_image) {
