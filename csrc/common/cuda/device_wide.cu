@@ -1,8 +1,7 @@
-#include "common/cuda/device_wide.h"
-
 #include <cub/device/device_radix_sort.cuh>
 #include <cub/device/device_scan.cuh>
 
+#include "common/cuda/device_wide.h"
 #include "common/cuda/launch.h"
 
 namespace wsss_fast::cuda {

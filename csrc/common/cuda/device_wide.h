@@ -18,8 +18,8 @@ struct SortedPairs {
 
 std::int64_t sort_scratch_bytes(std::int64_t count, int bits);
 
-// Sorts by the lowest `bits` bits of the keys, stably. Afterwards `keys` and `numbers` are where the
-// result is.
+// Sorts by the lowest `bits` bits of the keys, stably. Afterwards `keys` and `numbers` are where
+// the result is.
 void sort_pairs(SortedPairs& pairs, std::int64_t count, int bits, void* scratch,
                 std::int64_t scratch_bytes, const Place& place);
 
