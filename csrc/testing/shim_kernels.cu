@@ -1,5 +1,6 @@
 #include "common/cuda/barriers.h"
 #include "common/cuda/carve.h"
+#include "common/cuda/device_wide.h"
 #include "common/cuda/launch.h"
 #include "testing/shim_kernels.h"
 
@@ -183,18 +184,17 @@ __global__ void diverge(Divergence how, std::int32_t* out) {
 
 }  // namespace
 
-void shim_reverse(const std::int32_t* in, std::int32_t* out, std::int64_t count, bool barrier,
-                  const Place& place) {
-    cuda::launch(reverse, shape_of(count), place, in, out, barrier);
+void shim_reverse(const std::int32_t* in, std::int32_t* out, std::int64_t count, bool barrier) {
+    cuda::launch(reverse, shape_of(count), Place{}, in, out, barrier);
 }
 
-void shim_tree_sum(const std::int32_t* in, std::int32_t* out, std::int64_t count, bool barrier,
-                   const Place& place) {
-    cuda::launch(tree_sum, shape_of(count), place, in, out, barrier);
+void shim_tree_sum(const std::int32_t* in, std::int32_t* out, std::int64_t count, bool barrier) {
+    cuda::launch(tree_sum, shape_of(count), Place{}, in, out, barrier);
 }
 
-void shim_write(std::int32_t* out, std::int64_t written, const Place& place) {
-    cuda::launch(write, shape_of(written), place, out, written);
+void shim_write(std::int32_t* out, std::int64_t count, std::int64_t written) {
+    cuda::mark_unset(out, count * static_cast<std::int64_t>(sizeof *out));
+    cuda::launch(write, shape_of(written), Place{}, out, written);
 }
 
 std::int64_t shim_carve_bytes(std::int64_t count) {
@@ -204,52 +204,63 @@ std::int64_t shim_carve_bytes(std::int64_t count) {
     return carve.bytes();
 }
 
-void shim_write_carved(void* workspace, std::int64_t count, std::int64_t written,
-                       const Place& place) {
+void shim_write_carved(void* workspace, std::int64_t count, std::int64_t written) {
     cuda::Carve carve(workspace);
     auto* const first = carve.take<std::int32_t>(count);
     carve.take<std::int32_t>(count);
-    shim_write(first, written, place);
+    shim_write(first, count, written);
 }
 
-void shim_write_past_shared(std::int32_t* out, const Place& place) {
-    cuda::launch(write_past_shared, Shape{1, kBlock}, place, out);
+void shim_write_past_shared(std::int32_t* out) {
+    cuda::launch(write_past_shared, Shape{1, kBlock}, Place{}, out);
 }
 
-void shim_overflow_stack(std::int32_t* out, const Place& place) {
-    cuda::launch(overflow_stack, Shape{1, 1}, place, out);
+void shim_overflow_stack(std::int32_t* out) {
+    cuda::launch(overflow_stack, Shape{1, 1}, Place{}, out);
 }
 
-void shim_shuffles(const float* in, float* out, std::int64_t count, const Place& place) {
-    cuda::launch(shuffles, shape_of(count), place, in, out, count);
+void shim_shuffles(const float* in, float* out, std::int64_t count) {
+    cuda::launch(shuffles, shape_of(count), Place{}, in, out, count);
 }
 
 void shim_votes(const std::int32_t* in, std::uint32_t* ballots, std::int32_t* any,
-                std::int32_t* all, std::int64_t count, const Place& place) {
-    cuda::launch(votes, shape_of(count), place, in, ballots, any, all);
+                std::int32_t* all, std::int64_t count) {
+    cuda::launch(votes, shape_of(count), Place{}, in, ballots, any, all);
 }
 
-void shim_atomics(const std::int32_t* in, std::int32_t* out, std::int64_t count,
-                  const Place& place) {
-    cuda::launch(atomics, shape_of(count), place, in, out, count);
+void shim_atomics(const std::int32_t* in, std::int32_t* out, std::int64_t count) {
+    cuda::launch(atomics, shape_of(count), Place{}, in, out, count);
 }
 
 void shim_grid_sum(const std::int32_t* in, std::int32_t* between, std::int32_t* out,
-                   std::int64_t count, bool barrier, const Place& place) {
-    cuda::launch(grid_sum, shape_of(count, Together::kGrid), place, in, between, out, barrier);
+                   std::int64_t count, bool barrier) {
+    cuda::launch(grid_sum, shape_of(count, Together::kGrid), Place{}, in, between, out, barrier);
 }
 
 void shim_cluster_sum(const std::int32_t* in, std::int32_t* between, std::int32_t* out,
-                      std::int64_t count, int cluster, bool barrier, const Place& place) {
-    cuda::launch(cluster_sum, shape_of(count, Together::kCluster, cluster), place, in, between, out,
-                 cluster, barrier);
+                      std::int64_t count, int cluster, bool barrier) {
+    cuda::launch(cluster_sum, shape_of(count, Together::kCluster, cluster), Place{}, in, between,
+                 out, cluster, barrier);
 }
 
-void shim_diverge(Divergence how, std::int32_t* out, const Place& place) {
+bool shim_sort(std::uint64_t* keys, std::uint64_t* other_keys, std::uint32_t* numbers,
+               std::uint32_t* other_numbers, std::int64_t count, int bits, void* scratch,
+               std::int64_t scratch_bytes) {
+    cuda::SortedPairs pairs{keys, other_keys, numbers, other_numbers};
+    cuda::sort_pairs(pairs, count, bits, scratch, scratch_bytes, Place{});
+    return pairs.keys != keys;
+}
+
+void shim_running_sum(std::int32_t* values, std::int64_t count, void* scratch,
+                      std::int64_t scratch_bytes) {
+    cuda::running_sum(values, count, scratch, scratch_bytes, Place{});
+}
+
+void shim_diverge(Divergence how, std::int32_t* out) {
     Shape shape{1, kBlock};
     if (how == Divergence::kBarrierAndGrid) shape.together = Together::kGrid;
     if (how == Divergence::kBeyondBlock) shape.threads = 40;
-    cuda::launch(diverge, shape, place, how, out);
+    cuda::launch(diverge, shape, Place{}, how, out);
 }
 
 }  // namespace wsss_fast::testing
