@@ -33,6 +33,14 @@
 #include "ops/cuda/lattice.h"
 #endif
 
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+#include <type_traits>
+
+#include "common/cuda/device_wide.h"
+#include "testing/shim_kernels.h"
+#include "testing/threads_on_host.h"
+#endif
+
 namespace py = pybind11;
 
 namespace wsss_fast {
@@ -732,6 +740,72 @@ void bind_cuda(py::module_& m) {
     bind_cuda_lattice_of<double>(m, "float64");
     bind_cuda_crf_of<float>(m, "float32");
     bind_cuda_crf_of<double>(m, "float64");
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+
+// ---- what the tests of kernels on the host are themselves tested by ----------------------------
+
+template <typename T>
+using Plain = std::conditional_t<std::is_pointer_v<T>, Address, T>;
+
+template <typename T>
+T from_plain(Plain<T> value) {
+    if constexpr (std::is_pointer_v<T>) {
+        return pointer<std::remove_pointer_t<T>>(value);
+    } else {
+        return value;
+    }
+}
+
+// A function of pointers and numbers becomes one of addresses and numbers.
+template <typename Result, typename... Parameters>
+void def_shim(py::module_& m, const char* name, Result (*function)(Parameters...)) {
+    m.def(name, [function](Plain<Parameters>... args) {
+        py::gil_scoped_release release;
+        return function(from_plain<Parameters>(args)...);
+    });
+}
+
+void set_order(const std::string& name, std::uint32_t seed) {
+    using testing::Order;
+    if (name == "forward") return testing::set_order(Order::kForward, seed);
+    if (name == "reversed") return testing::set_order(Order::kReversed, seed);
+    if (name == "shuffled") return testing::set_order(Order::kShuffled, seed);
+    if (name == "in turn") return testing::set_order({}, seed);
+    refuse("order: expected forward, reversed, shuffled or in turn, got ", name);
+}
+
+void bind_shim(py::module_& parent) {
+    using testing::Divergence;
+    py::module_ m = parent.def_submodule("shim");
+    py::enum_<Divergence>(m, "Divergence")
+        .value("return_before_barrier", Divergence::kReturnBeforeBarrier)
+        .value("return_before_lanes", Divergence::kReturnBeforeLanes)
+        .value("barrier_and_lanes", Divergence::kBarrierAndLanes)
+        .value("barrier_and_grid", Divergence::kBarrierAndGrid)
+        .value("masks", Divergence::kMasks)
+        .value("kinds", Divergence::kKinds)
+        .value("not_in_mask", Divergence::kNotInMask)
+        .value("beyond_block", Divergence::kBeyondBlock)
+        .value("circle", Divergence::kCircle)
+        .value("grid_not_together", Divergence::kGridNotTogether);
+    m.def("set_order", &set_order);
+    def_shim(m, "reverse", &testing::shim_reverse);
+    def_shim(m, "tree_sum", &testing::shim_tree_sum);
+    def_shim(m, "write", &testing::shim_write);
+    def_shim(m, "carve_bytes", &testing::shim_carve_bytes);
+    def_shim(m, "write_carved", &testing::shim_write_carved);
+    def_shim(m, "write_past_shared", &testing::shim_write_past_shared);
+    def_shim(m, "overflow_stack", &testing::shim_overflow_stack);
+    def_shim(m, "shuffles", &testing::shim_shuffles);
+    def_shim(m, "votes", &testing::shim_votes);
+    def_shim(m, "atomics", &testing::shim_atomics);
+    def_shim(m, "grid_sum", &testing::shim_grid_sum);
+    def_shim(m, "cluster_sum", &testing::shim_cluster_sum);
+    def_shim(m, "diverge", &testing::shim_diverge);
+    def_shim(m, "sort_scratch_bytes", &cuda::sort_scratch_bytes);
+    def_shim(m, "sort", &testing::shim_sort);
+    def_shim(m, "sum_scratch_bytes", &cuda::sum_scratch_bytes);
+    def_shim(m, "running_sum", &testing::shim_running_sum);
 }
 
 #endif
@@ -759,5 +833,7 @@ PYBIND11_MODULE(_C, m) {
     bind_tta(m);
 #if defined(WSSS_FAST_CUDA)
     bind_cuda(m);
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+    bind_shim(m);
 #endif
 }

@@ -10,11 +10,13 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "common/cuda/place.h"
+#include "common/cuda/shape.h"
 
-// The only way to the device: kernels are launched, memory is filled and devices are chosen here, so
-// that the same sources also run on the host (csrc/testing).
+// The only way to the device: kernels are launched, memory is filled and devices are chosen here,
+// so that the same sources also run on the host (csrc/testing).
 namespace wsss_fast::cuda {
 
 // A call that the CUDA runtime refused. What a kernel does wrong shows at a later call.
@@ -51,29 +53,46 @@ inline cudaStream_t stream_of(const Place& place) {
     return static_cast<cudaStream_t>(place.stream);
 }
 
-constexpr int kThreads = 256;  // of a block, where nothing speaks for another number
-
-// A block's threads meet at its barriers, blocks do not.
-struct Shape {
-    std::int64_t blocks;
-    int threads = kThreads;
-};
-
-// As many blocks as it takes for a thread each.
-inline Shape for_each(std::int64_t count) { return {(count + kThreads - 1) / kThreads}; }
+inline void check_shape(const Shape& shape) {
+    const auto refuse = [](const char* what, std::int64_t got) {
+        throw Error(std::string("CUDA: a launch of ") + what + ", got " + std::to_string(got));
+    };
+    if (shape.blocks > INT32_MAX) refuse("at most 2^31 - 1 blocks", shape.blocks);
+    if (shape.threads < 1 || shape.threads > 1024) refuse("1 to 1024 threads", shape.threads);
+    if (shape.together != Together::kCluster) return;
+    if (shape.cluster < 1 || shape.cluster > 8) refuse("clusters of 1 to 8", shape.cluster);
+    if (shape.blocks % shape.cluster != 0) refuse("whole clusters of blocks", shape.blocks);
+}
 
 // Runs kernel(args...) on the place's stream. No blocks are no launch.
 template <typename... Parameters, typename... Args>
-void launch(void (*kernel)(Parameters...), const Shape& shape, const Place& place, Args&&... args) {
+void launch(void (*kernel)(Parameters...), const Shape& shape, [[maybe_unused]] const Place& place,
+            Args&&... args) {
     if (shape.blocks == 0) return;
-    if (shape.blocks > INT32_MAX) throw Error("CUDA: a launch of more than 2^31 blocks");
+    check_shape(shape);
 #if defined(WSSS_FAST_CUDA_ON_HOST)
-    testing::launch(kernel, shape.blocks, shape.threads, Parameters(args)...);
+    testing::launch<Parameters...>(kernel, shape, std::forward<Args>(args)...);
 #else
-    const dim3 blocks(static_cast<unsigned>(shape.blocks));
-    const dim3 threads(static_cast<unsigned>(shape.threads));
-    kernel<<<blocks, threads, 0, stream_of(place)>>>(Parameters(args)...);
-    check(cudaGetLastError(), "launching a kernel");
+    cudaLaunchAttribute attribute{};
+    if (shape.together == Together::kGrid) {
+        attribute.id = cudaLaunchAttributeCooperative;
+        attribute.val.cooperative = 1;
+    } else {
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
+    }
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+    config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+    config.stream = stream_of(place);
+    config.attrs = &attribute;
+    config.numAttrs = shape.together == Together::kBlock ? 0 : 1;
+    [&](Parameters... values) {
+        // The last one is there for kernels without parameters: no array is empty.
+        void* addresses[] = {&values..., nullptr};
+        check(cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses),
+              "launching a kernel");
+    }(std::forward<Args>(args)...);
 #endif
 }
 

@@ -5,7 +5,9 @@
 
 #include "common/cuda/launch.h"
 #include "ops/cuda/element_type.h"
-#if !defined(WSSS_FAST_CUDA_ON_HOST)
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+#include "testing/float16_on_host.h"
+#else
 #include <cuda_fp16.h>
 #endif
 

@@ -12,8 +12,9 @@
 // each, as packs of 1, 2 or 4 that a thread loads at once; what pads the last pack is zero.
 namespace wsss_fast::cuda {
 
+// Aligned to what one load can take, 16 bytes at the most.
 template <typename T, int kWidth>
-struct alignas(sizeof(T) * kWidth) Pack {
+struct alignas(sizeof(T) * kWidth < 16 ? sizeof(T) * kWidth : 16) Pack {
     T value[kWidth];
 };
 
