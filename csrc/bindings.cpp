@@ -740,6 +740,10 @@ void bind_cuda(py::module_& m) {
     bind_cuda_lattice_of<double>(m, "float64");
     bind_cuda_crf_of<float>(m, "float32");
     bind_cuda_crf_of<double>(m, "float64");
+}
+
+#endif
+
 #if defined(WSSS_FAST_CUDA_ON_HOST)
 
 // ---- what the tests of kernels on the host are themselves tested by ----------------------------
@@ -833,6 +837,7 @@ PYBIND11_MODULE(_C, m) {
     bind_tta(m);
 #if defined(WSSS_FAST_CUDA)
     bind_cuda(m);
+#endif
 #if defined(WSSS_FAST_CUDA_ON_HOST)
     bind_shim(m);
 #endif
