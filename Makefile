@@ -3,13 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Every file that ends up in the installed package: a change of any of them installs it anew.
-SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc wsss_fast configs -type f \
+SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find cmake csrc wsss_fast configs -type f \
 	-not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help demo test lint dev bench bench-crf bench-ops roofline clean
+# The CUDA kernels, built to run on the host under AddressSanitizer, and which tests run them.
+CUDA_HOST := build/cuda-host
+CUDA_HOST_TESTS := cuda
+# AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches.
+RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
+
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-ops roofline clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
-	@echo "make test   install with the test tools and run the tests against what was installed"
+	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
+	@echo "make test-cuda-host  only the tests of the CUDA kernels, which run on the host for it; no GPU is needed"
+	@echo "make cuda-all  compile the CUDA kernels for every architecture that nvcc knows, warnings as errors"
 	@echo "make lint   ruff, clang-format and mypy"
 	@echo "make dev    build the extension into the source tree, for work on it"
 	@echo "make bench  the benchmarks of the ops against their references"
@@ -43,11 +52,30 @@ demo: $(VENV)/.demo
 # From python_tests/, so that the installed package is tested and not the tree, in subprocesses too.
 test: $(VENV)/.test
 	cd python_tests && $(abspath $(BIN))/pytest -c ../pyproject.toml .
+	$(MAKE) test-cuda-host
+
+# Its own build folder: the package's is of other flags.
+$(CUDA_HOST)/.made: $(VENV)/.made $(SOURCES)
+	rm -rf $(CUDA_HOST)
+	CXX="$(CXX)" $(BIN)/python -m pip install --disable-pip-version-check --no-deps --target $(CUDA_HOST) \
+		-C build-dir='build/cuda-host-{wheel_tag}' -C cmake.define.WSSS_FAST_CUDA=HOST \
+		-C cmake.define.WSSS_FAST_WERROR=ON .
+	touch $@
+
+test-cuda-host: $(VENV)/.test $(CUDA_HOST)/.made
+	cd python_tests && $(RUN_ON_HOST) $(abspath $(BIN))/pytest -c ../pyproject.toml $(CUDA_HOST_TESTS)
+
+cuda-all: $(VENV)/.dev
+	archs=$$($(or $(CUDACXX),nvcc) --list-gpu-arch | sed -nE 's/^compute_(7[5-9]|[89].|1..)$$/\1-real/p' | paste -sd';') && \
+	$(BIN)/cmake -S . -B build/cuda-all -G Ninja -DWSSS_FAST_CUDA=ON -DWSSS_FAST_WERROR=ON \
+		-DCMAKE_CUDA_ARCHITECTURES="$$archs" -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+		-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	$(BIN)/cmake --build build/cuda-all --target wsss_fast_kernels wsss_fast_shim_kernels
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
 	$(BIN)/mypy
 
 dev: $(VENV)/.dev

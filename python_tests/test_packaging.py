@@ -13,6 +13,7 @@ from conftest import ROOT
 
 import wsss_fast
 from wsss_fast import _C
+from wsss_fast._info import cuda_kernels
 
 
 def test_the_version_stands_in_one_place() -> None:
@@ -35,18 +36,19 @@ def test_the_binary_has_no_torch_symbol() -> None:
     assert "PyInit__C" in symbols
     assert not re.search(r"\b(at|c10|torch)::", symbols)
     assert not re.search(r"\bGOMP_|\bomp_|__kmpc_", symbols)  # no OpenMP either
+    assert not re.search(r"\b__?cuda\w*|\bcuda[A-Z]", symbols)  # torch's CUDA runtime has the same names
     assert not re.search(r"\bstd::.*(ostream|stringstream|ios_base)\b", symbols)  # see common/refuse.h
 
 
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="needs ldd")
-def test_the_binary_needs_no_library_of_torch_or_openmp() -> None:
+def test_the_binary_needs_no_library_of_torch_openmp_or_cuda() -> None:
     libraries = subprocess.run(["ldd", str(_C.__file__)], capture_output=True, text=True, check=True).stdout
-    assert not re.search(r"torch|c10|gomp|libomp", libraries)
+    assert not re.search(r"torch|c10|gomp|libomp|cuda", libraries)
 
 
 def test_only_the_bindings_include_pybind11_and_nobody_torch() -> None:
     for path in (ROOT / "csrc").rglob("*"):
-        if path.suffix not in {".h", ".cpp"}:
+        if path.suffix not in {".h", ".cpp", ".cu"}:
             continue
         includes = re.findall(r"#include\s+[<\"](.+?)[>\"]", path.read_text())
         outside = ("torch", "ATen", "c10", "pybind11", "Python")
@@ -96,4 +98,4 @@ def test_types_ship_with_the_package() -> None:
 def test_build_info_tells_what_was_built() -> None:
     info = wsss_fast.build_info()
     assert info["version"] == wsss_fast.__version__
-    assert info["cuda"] is False
+    assert info["cuda"] is (cuda_kernels() != "none")

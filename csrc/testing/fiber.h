@@ -1,10 +1,25 @@
 #pragma once
 
-#include <memory>
+#include <cstddef>
 
 #include "testing/stack_switch.h"
 
 namespace wsss_fast::testing {
+
+// Memory for a stack. What grows beyond it ends the process.
+class Stack {
+  public:
+    Stack();
+    ~Stack();
+    Stack(const Stack&) = delete;
+    Stack& operator=(const Stack&) = delete;
+
+    char* bottom() const { return bottom_; }
+    static std::size_t bytes();
+
+  private:
+    char* bottom_;
+};
 
 // A function that runs on a stack of its own and can be left in the middle. One belongs to the
 // thread that made it.
@@ -29,7 +44,7 @@ class Fiber {
     void leave(bool for_good);
 
     const Body body_;
-    const std::unique_ptr<char[]> stack_;
+    const Stack stack_;
     StackPointer inside_;
     StackPointer outside_{};
     bool idle_ = true;
