@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES, chosen
 
+from wsss_fast import _device
 from wsss_fast.config import Config, DataConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +31,43 @@ def close(actual: torch.Tensor, expected: torch.Tensor, **looser: float) -> None
     torch.testing.assert_close(
         actual, expected.to(actual.dtype), rtol=looser.get("rtol", rtol), atol=looser.get("atol", atol)
     )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        action="append",
+        choices=DEVICES,
+        default=[],
+        help="where ops with CUDA kernels are tested (may be repeated; default: cpu, and cuda if usable)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.device = chosen(config.option.device, os.environ.get("FAIL_WITHOUT_CUDA") == "1")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", metafunc.config.option.device, indirect=True)
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the test runs, by name: factories make tensors there, and ops serve them with its kernels."""
+    name: str = request.param
+    marker = request.node.get_closest_marker("only_on")
+    if marker is not None and name not in marker.args:
+        pytest.skip(marker.kwargs["reason"])
+    if name == "cuda":
+        torch.set_default_device("cuda")
+        yield name
+        torch.set_default_device(None)
+    elif name == "cuda-host":
+        with _device.cpu_stands_in():
+            yield name
+    else:
+        yield name
 
 
 @pytest.fixture

@@ -12,6 +12,11 @@ def dense_filter(features: Tensor) -> Tensor:
     Points are embedded with the explicit basis; the simplex is found by sorting; vertices are tuples in a
     dictionary; each blur is a matrix.
     """
+    with torch.device("cpu"):
+        return _dense_filter(features.double().cpu()).to(features.device)
+
+
+def _dense_filter(features: Tensor) -> Tensor:
     d, count = features.shape
     basis = torch.zeros(d + 1, d, dtype=torch.float64)
     for i in range(d):
@@ -21,7 +26,7 @@ def dense_filter(features: Tensor) -> Tensor:
     numbers: dict[tuple[int, ...], int] = {}
     splat = []  # (vertex, point, weight)
     for p in range(count):
-        position = (basis @ features[:, p].double()).tolist()
+        position = (basis @ features[:, p]).tolist()
         base = [round(x / (d + 1)) * (d + 1) for x in position]  # Python rounds half to even
         order = sorted(range(d + 1), key=lambda i: base[i] - position[i])
         excess = sum(base) // (d + 1)

@@ -7,6 +7,7 @@ into a segmentation network are in :mod:`wsss_fast.steps` and behind the command
 """
 
 from wsss_fast._info import build_info
+from wsss_fast._values import check_values
 from wsss_fast._version import __version__
 from wsss_fast.kernels import Bilateral, Features, Gaussian
 from wsss_fast.ops.cam_fusion import fuse_cams
@@ -24,6 +25,7 @@ __all__ = [
     "PermutohedralLattice",
     "__version__",
     "build_info",
+    "check_values",
     "crf",
     "fuse_cams",
     "path_affinity",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wsss_fast._info import cuda_kernels
+
 
 def describe(value: Any) -> str:
     """A short account of a value for an error message: ``[3,375,500] float64`` for a tensor."""
@@ -37,16 +39,18 @@ def tensor(
     shape: str,
     ranks: Collection[int],
     dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
+    devices: Collection[str] = ("cpu",),
 ) -> Tensor:
-    """``value`` if it is a tensor of one of the ranks and dtypes on a device we run on.
+    """``value`` if it is a tensor of one of the ranks and dtypes on a device that the op runs on.
 
-    ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``.
+    ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``; ``devices`` is
+    as in :func:`device`.
     """
     if (
         isinstance(value, Tensor)
         and value.dtype in dtypes
         and value.dim() in ranks
-        and value.device.type == "cpu"
+        and _is_served(value.device.type, devices)
     ):
         return value  # without wording an error that nobody reads: that takes longer than the check
     expected = f"{shape} {' or '.join(dtype_name(d) for d in dtypes)}"
@@ -56,20 +60,34 @@ def tensor(
         raise TypeError(wrong(name, expected, value))
     if value.dim() not in ranks:
         raise ValueError(wrong(name, expected, value))
-    device(name, value)
+    device(name, value, devices)
     return value
 
 
-def device(name: str, value: Tensor) -> None:
-    """Raise if the tensor lies where this build cannot work."""
-    if value.device.type == "cpu":
+def device(name: str, value: Tensor, devices: Collection[str] = ("cpu",)) -> None:
+    """Raise if the tensor lies where the op cannot work.
+
+    ``devices`` are those that the op has kernels for: ``("cpu", "cuda")``, or the CPU alone.
+    """
+    if _is_served(value.device.type, devices):
         return
-    if value.device.type == "cuda":
-        raise ValueError(
-            wrong(name, "a CPU tensor: this build of wsss_fast has no CUDA kernels", value)
-            + "; move it with .cpu()"
+    expected, advice = "a CPU tensor", ""
+    if "cuda" in devices and cuda_kernels() == "device":
+        expected = "a CPU or CUDA tensor"
+    elif value.is_cuda and "cuda" in devices:
+        expected += ": this build of wsss_fast has no CUDA kernels"
+        advice = (
+            "; build it where nvcc is installed (pip install . "
+            "--config-settings=cmake.define.WSSS_FAST_CUDA=ON), or move the tensor with .cpu()"
         )
-    raise ValueError(wrong(name, "a CPU tensor", value))
+    elif value.is_cuda:
+        expected += ": this op has no CUDA kernels yet"
+        advice = "; move it with .cpu()"
+    raise ValueError(wrong(name, expected, value) + advice)
+
+
+def _is_served(kind: str, devices: Collection[str]) -> bool:
+    return kind == "cpu" or (kind == "cuda" and kind in devices and cuda_kernels() == "device")
 
 
 def same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:

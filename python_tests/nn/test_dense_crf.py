@@ -11,12 +11,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import close
+from devices import autocast, cpu_only, on_device, traced
 from torch import Tensor
 
 import wsss_fast
 from wsss_fast import Bilateral, Features, Gaussian
 from wsss_fast.nn import DenseCRF
 from wsss_fast.reference.crf import crf as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 KERNELS = [Gaussian(2.3, 2), Bilateral(21.3, 17.7, 4), Bilateral((5.3, 9.1), 40.3, 1.5)]
 
@@ -77,7 +80,8 @@ def test_it_learns() -> None:
     labels = torch.zeros(1, 16, 20, dtype=torch.int64)
     labels[:, :, 10:] = 1
     image = (labels * 150 + 50).to(torch.uint8).unsqueeze(1).expand(1, 3, 16, 20)
-    logits = F.one_hot(labels, 2).permute(0, 3, 1, 2) + torch.randn(1, 2, 16, 20) * 2
+    noise = on_device(torch.randn(1, 2, 16, 20, device="cpu"))  # the same on every device
+    logits = F.one_hot(labels, 2).permute(0, 3, 1, 2) + noise * 2
     layer = DenseCRF(2, gaussian=Gaussian(3, 0.01), bilateral=Bilateral(30, 10, 0.01))
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
     losses = []
@@ -141,7 +145,7 @@ def test_autocast_takes_half_precision_as_float32() -> None:
     image, logits = problem()
     half = logits.detach().bfloat16()
     layer = DenseCRF(4)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         assert torch.equal(layer(image, half), layer(image, half.float()))
 
 
@@ -152,6 +156,7 @@ def test_empty_batch() -> None:
     assert (layer.compatibility.grad == 0).all()
 
 
+@cpu_only(reason="threads are the CPU's")
 def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
     image, logits = problem(3, (190, 200))
     layer = DenseCRF(3, iterations=2)
@@ -166,6 +171,7 @@ def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@traced
 @pytest.mark.parametrize("output", ["probs", "log_probs"])
 @pytest.mark.parametrize("weights_per", ["kernel", "class"])
 def test_compiles_without_graph_break(weights_per: str, output: str) -> None:
@@ -197,7 +203,7 @@ IMAGE, LOGITS = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6)
             r"logits: expected \[N,4,H,W\] \(the layer's classes\), got \[2,3,",
         ),
         (IMAGE, LOGITS.half(), TypeError, "logits: expected .*got .*float16"),
-        (IMAGE, LOGITS.to("meta"), ValueError, "logits: expected a CPU tensor"),
+        (IMAGE, LOGITS.to("meta"), ValueError, "logits: expected a CPU .*tensor, got .*on meta"),
         (IMAGE[:, :2], LOGITS, ValueError, "image: expected .*three channels"),
         (IMAGE - 1, LOGITS, ValueError, r"image: expected values in \[0,255\], got -1"),
         (
@@ -210,7 +216,8 @@ IMAGE, LOGITS = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6)
     ],
 )
 def test_bad_input(image: Any, logits: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+    image, logits = on_device((image, logits))
+    with wsss_fast.check_values(True), pytest.raises(error, match=message):
         DenseCRF(4)(image, logits)
 
 

@@ -12,9 +12,13 @@ import torch
 import torch.nn.functional as F
 from conftest import close
 from dense_filter import dense_filter
+from devices import autocast, cpu_only, gradcheck, on_device, traced
 from torch import Tensor
 
+from wsss_fast import check_values
 from wsss_fast.nn import DenseCRFLoss
+
+pytestmark = pytest.mark.usefixtures("device")
 
 # Widths that put no pixel on the edge of a simplex, where the last bit decides on which side it is.
 OPTIONS: dict[str, float] = {"weight": 0.3, "sigma_rgb": 33.7, "sigma_xy": 5.3}
@@ -78,8 +82,8 @@ def test_gradcheck() -> None:
     image, probs, roi = problem(2, 3, 4, 6)
     for scale in (1.0, 0.5):
         loss = DenseCRFLoss(**OPTIONS, scale_factor=scale)
-        assert torch.autograd.gradcheck(lambda p, loss=loss: loss(image, p, roi), probs)
-        assert torch.autograd.gradgradcheck(lambda p, loss=loss: loss(image, p, roi), probs)
+        assert gradcheck(lambda p, loss=loss: loss(image, p, roi), probs)
+        assert gradcheck(lambda p, loss=loss: loss(image, p, roi), probs, second=True)
 
 
 def test_scale_factor() -> None:
@@ -131,7 +135,7 @@ def test_dtypes_and_autocast() -> None:
     assert loss(image, probs).dtype == torch.float32
     close(loss(image, probs, roi), loss(image, probs.double(), roi).float())
     half = probs.detach().bfloat16()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         assert torch.equal(loss(image, half, roi), loss(image, half.float(), roi))
 
 
@@ -146,6 +150,7 @@ def test_not_contiguous_and_empty() -> None:
         assert torch.autograd.grad(empty, probs)[0].shape == probs.shape
 
 
+@cpu_only(reason="threads are the CPU's")
 def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
     image, probs, roi = problem(2, 3, 190, 211, dtype=torch.float32)
     results = []
@@ -159,6 +164,7 @@ def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
         results.clear()
 
 
+@traced
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("with_roi", [False, True])
 def test_compiles_without_graph_break(scale: float, with_roi: bool) -> None:
@@ -170,10 +176,11 @@ def test_compiles_without_graph_break(scale: float, with_roi: bool) -> None:
         found, expected = compiled(*inputs), loss(*inputs)
         close(found, expected)
         close(torch.autograd.grad(found, probs)[0], torch.autograd.grad(expected, probs)[0])
-    with pytest.raises(ValueError, match=r"image: expected values in \[0,255\]"):
+    with check_values(True), pytest.raises(ValueError, match=r"image: expected values in \[0,255\]"):
         compiled(image.float() - 300, *inputs[1:])
 
 
+@traced
 def test_opcheck() -> None:
     image = problem(2, 3, 5, 6)[0]
     torch.library.opcheck(
@@ -191,7 +198,7 @@ IMAGE, PROBS, ROI = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6), torch.ones
         (IMAGE, PROBS[0], ROI, ValueError, r"probs: expected \[N,C,H,W\].*got \[4,5,6\]"),
         (IMAGE, PROBS[:, :0], ROI, ValueError, r"probs: expected .*at least 1, got \[2,0,5,6\]"),
         (IMAGE, PROBS.half(), ROI, TypeError, "probs: expected .*got .*float16"),
-        (IMAGE, PROBS.to("meta"), ROI, ValueError, "probs: expected a CPU tensor"),
+        (IMAGE, PROBS.to("meta"), ROI, ValueError, "probs: expected a CPU .*tensor, got .*on meta"),
         (IMAGE[:, :2], PROBS, ROI, ValueError, r"image: expected \[2,3,5,6\] .*got \[2,2,5,6\]"),
         (IMAGE.int(), PROBS, ROI, TypeError, "image: expected .*got .*int32"),
         (IMAGE + 256, PROBS, ROI, ValueError, r"image: expected values in \[0,255\], got 256"),
@@ -211,7 +218,8 @@ IMAGE, PROBS, ROI = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6), torch.ones
     ],
 )
 def test_bad_input(image: Any, probs: Any, roi: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+    image, probs, roi = on_device((image, probs, roi))
+    with check_values(True), pytest.raises(error, match=message):
         DenseCRFLoss(**OPTIONS)(image, probs, roi)
 
 

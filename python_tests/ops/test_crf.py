@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, not_on_host, on_device, traced
 from test_lattice import dense_filter
 from torch import Tensor
 
@@ -20,13 +21,15 @@ import wsss_fast
 from wsss_fast import Bilateral, Features, Gaussian, crf
 from wsss_fast.reference.crf import crf as reference
 
+pytestmark = pytest.mark.usefixtures("device")
+
 GOLDEN = [
     "crf_61x47_C3",
     "crf_64x48_C5_soft",
-    "crf_125x94_C21",
-    "crf_500x375_C2",
-    "crf_500x375_C4",
-    "crf_500x375_C21",
+    pytest.param("crf_125x94_C21", marks=not_on_host),
+    pytest.param("crf_500x375_C2", marks=not_on_host),
+    pytest.param("crf_500x375_C4", marks=not_on_host),
+    pytest.param("crf_500x375_C21", marks=not_on_host),
 ]
 
 
@@ -78,13 +81,13 @@ def brute_force(
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden(name: str, golden: Callable[[str], tuple[dict[str, np.ndarray], dict[str, Any]]]) -> None:
-    arrays, p = golden(name)
-    image = torch.from_numpy(arrays["image"]).permute(2, 0, 1)
+    given, p = golden(name)
+    arrays = {key: on_device(torch.from_numpy(array)) for key, array in given.items()}
+    image = arrays["image"].permute(2, 0, 1)
     if "labels" in arrays:
-        labels = torch.from_numpy(arrays["labels"])
-        unary = wsss_fast.unary_from_labels(labels, p["C"], gt_prob=p["gt_prob"])
+        unary = wsss_fast.unary_from_labels(arrays["labels"], p["C"], gt_prob=p["gt_prob"])
     else:
-        unary = torch.from_numpy(arrays["unary"])
+        unary = arrays["unary"]
     options: dict[str, Any] = {
         "iterations": p["t"],
         "gaussian": Gaussian(p["gauss_sxy"], p["gauss_compat"]),
@@ -92,12 +95,12 @@ def test_golden(name: str, golden: Callable[[str], tuple[dict[str, np.ndarray], 
     }
     q = crf(image, unary, **options)
     found = crf(image, unary, output="labels", **options)
-    agreement = (found == torch.from_numpy(arrays["map"])).double().mean()
+    agreement = (found == arrays["map"]).double().mean()
     assert agreement >= 0.9999
     if "Q" in arrays:
-        difference = (q - torch.from_numpy(arrays["Q"])).abs()
+        difference = (q - arrays["Q"]).abs()
     else:
-        difference = (q.flatten(1)[:, arrays["pixels"]] - torch.from_numpy(arrays["Q_pixels"])).abs()
+        difference = (q.flatten(1)[:, arrays["pixels"].long()] - arrays["Q_pixels"]).abs()
     assert difference.double().mean() <= 1e-5
 
 
@@ -155,7 +158,7 @@ def test_brute_force(form: str, normalization: str) -> None:
 def peer(
     image: Tensor, unary: Tensor, kernels: list[Any], iterations: int, normalization: str = "symmetric"
 ) -> Tensor:
-    """The same by pydensecrf, one image."""
+    """The same by pydensecrf, one image, everything on the CPU."""
     dcrf = pytest.importorskip("pydensecrf.densecrf")
     constants = {"symmetric": 3, "before": 1, "after": 2, "none": 0}
     classes, height, width = unary.shape
@@ -199,8 +202,8 @@ SYMMETRIC = torch.tensor([[-4.0, 1.0, 0.5], [1.0, -3.0, 0.0], [0.5, 0.0, -5.0]])
 def test_pydensecrf(kernels: list[Any], normalization: str) -> None:
     # H * W is a multiple of 4: elsewhere the other implementation adds vertices of its own.
     image, unary = picture(3, 48, 64), torch.rand(3, 48, 64) * 3
-    expected = peer(image, unary, kernels, 10, normalization)
-    q = crf(image, unary, kernels=kernels, normalization=normalization)
+    expected = on_device(peer(image.cpu(), unary.cpu(), kernels, 10, normalization))
+    q = crf(image, unary, kernels=on_device(kernels), normalization=normalization)
     assert (q - expected).abs().double().mean() <= 1e-5
     assert (q.argmax(0) == expected.argmax(0)).double().mean() >= 0.999
 
@@ -217,26 +220,28 @@ def test_a_normalisation_for_each_kernel() -> None:
             crf(image, unary, **{**options, "normalization": bad})
 
 
+@not_on_host
 def test_several_bands_agree_with_the_reference() -> None:
     # More pixels than one band of the lattice holds.
     image, unary = picture(1, 3, 200, 260), torch.rand(1, 3, 200, 260, dtype=torch.float64) * 3
     close(crf(image, unary, iterations=3), reference(image, unary, iterations=3))
 
 
-def test_unaries_that_share_an_image() -> None:
-    image = picture(2, 3, 20, 30)
+def test_unaries_that_share_an_image(device: str) -> None:
+    height, width = (20, 30) if device != "cuda-host" else (5, 9)
+    image = picture(2, 3, height, width)
     for classes in (1, 2, 3, 21):
         for sets in (1, 2, 3, 40):
-            unary = torch.rand(2, sets, classes, 20, 30)
+            unary = torch.rand(2, sets, classes, height, width)
             q = crf(image, unary, iterations=3)
             assert q.shape == unary.shape
             labels = crf(image, unary, iterations=3, output="labels")
-            assert labels.shape == (2, sets, 20, 30)
+            assert labels.shape == (2, sets, height, width)
             for m in (0, sets - 1):
                 alone = crf(image, unary[:, m], iterations=3)
                 close(q[:, m], alone)
                 assert torch.equal(labels[:, m].long(), q[:, m].argmax(1))
-    assert crf(image, torch.rand(2, 0, 3, 20, 30)).shape == (2, 0, 3, 20, 30)
+    assert crf(image, torch.rand(2, 0, 3, height, width)).shape == (2, 0, 3, height, width)
 
 
 @pytest.mark.parametrize("classes", [3, 5, 6, 17, 21])
@@ -249,6 +254,7 @@ def test_the_last_class_of_potts_models(classes: int, sets: int) -> None:
         close(crf(image, unary, **options), reference(image, unary, **options))
 
 
+@cpu_only(reason="memory is kept by the CPU's kernels")
 def test_calls_leave_nothing_to_each_other() -> None:
     # Large arrays are kept for the next call, of any size, after any end, from any thread.
     problems = [(picture(3, *size), torch.rand(c, *size)) for c in (2, 5, 21) for size in ((9, 130), (60, 7))]
@@ -268,7 +274,7 @@ def test_a_bad_image_is_an_error_without_an_iteration_too() -> None:
     image = picture(3, 9, 11).float()
     image[1, 2, 3] = 256
     message = r"image: expected values in \[0,255\], got 256 .* channel 1, y 2, x 3"
-    with pytest.raises(ValueError, match=message):
+    with wsss_fast.check_values(True), pytest.raises(ValueError, match=message):
         crf(image, torch.rand(2, 9, 11), iterations=0)
 
 
@@ -324,7 +330,7 @@ def test_image_dtypes_agree() -> None:
     expected = crf(image, unary)
     for dtype in (torch.float32, torch.float64):
         assert torch.equal(crf(image.to(dtype), unary), expected)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         assert torch.equal(crf(image.half(), unary.bfloat16()), crf(image, unary.bfloat16().float()))
 
 
@@ -337,6 +343,12 @@ def test_not_contiguous() -> None:
     assert torch.equal(
         crf(image[..., ::2], unary[..., ::2]), crf(image[..., ::2].clone(), unary[..., ::2].clone())
     )
+
+
+@cpu_only(reason="CUDA kernels need it: test_crf_cuda.py")
+def test_the_cpu_needs_no_capacity() -> None:
+    image, unary = picture(3, 14, 22), torch.rand(4, 14, 22)
+    assert torch.equal(crf(image, unary, capacity=1), crf(image, unary))
 
 
 def test_inputs_are_not_changed() -> None:
@@ -431,6 +443,7 @@ def test_energies_of_any_size() -> None:
     assert torch.equal(q, torch.tensor([0.0, 0.0, 1.0]).reshape(3, 1, 1).expand(3, 12, 13))
 
 
+@cpu_only(reason="threads are the CPU's")
 def test_threads_and_runs_are_bitwise_equal(threads: Callable[[int], None]) -> None:
     image, unary = picture(1, 3, 230, 300), torch.rand(1, 2, 5, 230, 300)
     results = []
@@ -449,12 +462,14 @@ def arguments(kinds: list[str]) -> tuple[Any, ...]:
     return picture(2, 3, 7, 9), unary, features, compats, kinds, scales, ["symmetric"] * len(kinds), 2
 
 
+@traced
 @pytest.mark.parametrize("name", ["crf", "crf_labels"])
 @pytest.mark.parametrize("kinds", [[], ["gaussian", "bilateral", "features"]])
 def test_opcheck(name: str, kinds: list[str]) -> None:
     torch.library.opcheck(getattr(torch.ops.wsss_fast, name).default, arguments(kinds))
 
 
+@traced
 @pytest.mark.parametrize("output", ["probs", "labels"])
 def test_compile(output: str) -> None:
     def run(image: Tensor, unary: Tensor) -> Tensor:
@@ -465,6 +480,7 @@ def test_compile(output: str) -> None:
     assert torch.equal(compiled(image, unary), run(image, unary))
 
 
+@traced
 def test_compile_with_defaults() -> None:
     compiled = torch.compile(crf, fullgraph=True, backend="aot_eager")
     image, unary = picture(3, 11, 12), torch.rand(3, 11, 12)
@@ -490,7 +506,14 @@ def with_value(tensor: Tensor, index: tuple[Any, ...], value: float) -> Tensor:
         (IMAGE.int(), UNARY, {}, TypeError, ["image", "uint8", "int32"]),
         (IMAGE.half(), UNARY, {}, TypeError, ["image", "float32", "float16"]),
         (IMAGE, UNARY[0, 0].double(), {}, ValueError, ["unary", "[N,C,H,W]", "[5,6] float64"]),
-        (IMAGE, UNARY.half(), {}, TypeError, ["unary", "float32", "float16"]),
+        pytest.param(
+            IMAGE,
+            UNARY.half(),
+            {},
+            TypeError,
+            ["unary", "float32", "float16"],
+            marks=cpu_only(reason="CUDA kernels take half precision"),
+        ),
         (IMAGE, UNARY.int(), {}, TypeError, ["unary", "float32", "int32"]),
         (IMAGE[0], UNARY[0, 0], {}, ValueError, ["unary", "[C,H,W]", "[5,6]"]),
         (IMAGE[:1], UNARY, {}, ValueError, ["image", "[2,3,5,6]", "unary", "[1,3,5,6]"]),
@@ -505,6 +528,9 @@ def with_value(tensor: Tensor, index: tuple[Any, ...], value: float) -> Tensor:
         ([IMAGE, IMAGE], [UNARY, UNARY[0]], {}, ValueError, ["unary[1]", "[N,C,H,W]", "[4,5,6]"]),
         (IMAGE, UNARY, {"iterations": -1}, ValueError, ["iterations", "[0, ", "-1"]),
         (IMAGE, UNARY, {"iterations": 1.0}, TypeError, ["iterations", "integer", "1.0"]),
+        (IMAGE, UNARY, {"capacity": 0}, ValueError, ["capacity", ">= 1", "0"]),
+        (IMAGE, UNARY, {"capacity": 9.0}, TypeError, ["capacity", "integer", "9.0"]),
+        (IMAGE, UNARY, {"capacity": True}, TypeError, ["capacity", "integer", "True"]),
         (IMAGE, UNARY, {"output": "label"}, ValueError, ["output", "labels", "got 'label'"]),
         (IMAGE, UNARY, {"output": None}, TypeError, ["output", "probs", "None"]),
         (IMAGE, UNARY, {"normalization": "sym"}, ValueError, ["normalization", "symmetric", "got 'sym'"]),
@@ -532,7 +558,7 @@ def with_value(tensor: Tensor, index: tuple[Any, ...], value: float) -> Tensor:
             UNARY,
             {"gaussian": Gaussian(3, torch.zeros(4, device="meta"))},
             ValueError,
-            ["compat of kernel 0", "cpu", "meta"],
+            ["compat of kernel 0", "that of unary", "meta"],
         ),
         (
             IMAGE,
@@ -614,7 +640,8 @@ def with_value(tensor: Tensor, index: tuple[Any, ...], value: float) -> Tensor:
     ],
 )
 def test_bad_input(image: Any, unary: Any, options: Any, error: type[Exception], words: list[str]) -> None:
-    with pytest.raises(error) as caught:
+    image, unary, options = on_device((image, unary, options))
+    with wsss_fast.check_values(True), pytest.raises(error) as caught:
         crf(image, unary, **options)
     for word in words:
         assert word in str(caught.value)
@@ -650,7 +677,7 @@ def test_bad_kernel(make: Callable[[], Any], error: type[Exception], words: list
 
 
 def test_the_image_is_not_read_without_a_bilateral_kernel() -> None:
-    crf(torch.full((3, 5, 6), torch.nan), UNARY[0], bilateral=None)
+    assert crf(torch.full((3, 5, 6), torch.nan), on_device(UNARY[0]), bilateral=None).isfinite().all()
 
 
 def test_the_examples_run() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, gradcheck, not_on_host, traced
 from test_crf import picture
 from torch import Tensor
 
-from wsss_fast import Bilateral, Features, Gaussian, crf
+from wsss_fast import Bilateral, Features, Gaussian, check_values, crf
 from wsss_fast.reference.crf import crf as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 NORMALIZATIONS = ["symmetric", "before", "after", "none"]
 SHAPES = [(2, 3, 5, 6), (1, 1, 5, 4), (2, 3, 2, 4, 5), (1, 30, 2, 3, 4), (1, 2, 1, 7), (1, 2, 1, 1)]
@@ -46,10 +49,10 @@ def problem(
 @pytest.mark.parametrize("output", ["probs", "log_probs"])
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("form", ["scalar", "vector", "matrix"])
-def test_gradcheck(form: str, normalization: str, output: str) -> None:
+def test_gradcheck(form: str, normalization: str, output: str, device: str) -> None:
     scale = 0.1 if normalization == "none" else 1.0
     image, unary, compats, kernels = problem(2, 3, 3, 4, form=form, scale=scale)
-    for iterations in (0, 1, 3):
+    for iterations in (0, 1, 3) if device != "cuda-host" else (2,):
 
         def run(u: Tensor, *c: Tensor, iterations: int = iterations) -> Tensor:
             return crf(
@@ -61,15 +64,16 @@ def test_gradcheck(form: str, normalization: str, output: str) -> None:
                 output=output,
             )
 
-        assert torch.autograd.gradcheck(run, (unary, *compats))
+        assert gradcheck(run, (unary, *compats))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("form", ["scalar", "vector", "matrix"])
 @pytest.mark.parametrize("iterations", [0, 1, 4])
-def test_reference(shape: tuple[int, ...], form: str, iterations: int) -> None:
+def test_reference(shape: tuple[int, ...], form: str, iterations: int, device: str) -> None:
     image, unary, compats, kernels = problem(*shape, form=form)
-    for normalization in [*NORMALIZATIONS[:3], ["none", "after", "symmetric"]]:
+    alike = NORMALIZATIONS[:3] if device != "cuda-host" else ["before"]
+    for normalization in [*alike, ["none", "after", "symmetric"]]:
         options: dict[str, Any] = {"iterations": iterations, "normalization": normalization}
         if normalization[0] == "none":
             compats[0].data *= 0.1
@@ -87,6 +91,7 @@ def test_reference(shape: tuple[int, ...], form: str, iterations: int) -> None:
                 close(gradient, true_gradient, atol=1e-8)
 
 
+@not_on_host
 @pytest.mark.parametrize("output", ["probs", "log_probs"])
 def test_float32_and_several_bands(output: str) -> None:
     # More pixels than one band of the lattice holds, and than are summed at once.
@@ -194,16 +199,16 @@ def test_log_probs_are_the_logarithm() -> None:
 def test_log_probs_refuse_what_probs_refuse(iterations: int) -> None:
     image, unary = picture(3, 5, 6), torch.rand(1, 5, 6)
     huge = {"gaussian": Gaussian(3, 3e38), "bilateral": Bilateral(50, 5, 3e38), "iterations": iterations}
-    if iterations:
-        with pytest.raises(
-            ValueError, match="compat: expected weights that keep energies finite, got an overf"
-        ):
-            crf(image, unary, output="log_probs", **huge)
-    unary[0, 1, 2] = torch.nan
-    with pytest.raises(ValueError, match=r"unary: expected .*nan"):
-        crf(image, unary, iterations=iterations, output="log_probs")
-    with pytest.raises(ValueError, match=r"image: expected values in \[0,255\]"):
-        crf(image.float() + 200, unary.zero_(), iterations=iterations, output="log_probs")
+    overflow = "compat: expected weights that keep energies finite, got an overflow"
+    with check_values(True):
+        if iterations:
+            with pytest.raises(ValueError, match=overflow):
+                crf(image, unary, output="log_probs", **huge)
+        unary[0, 1, 2] = torch.nan
+        with pytest.raises(ValueError, match=r"unary: expected .*nan"):
+            crf(image, unary, iterations=iterations, output="log_probs")
+        with pytest.raises(ValueError, match=r"image: expected values in \[0,255\]"):
+            crf(image.float() + 200, unary.zero_(), iterations=iterations, output="log_probs")
 
 
 def test_only_what_is_needed_is_computed() -> None:
@@ -240,7 +245,7 @@ def test_empty_batch_and_no_kernels() -> None:
     assert weight.grad == 0
     assert unary.grad.shape == unary.shape
     unary = torch.rand(3, 4, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda u: crf(torch.zeros(3, 4, 5), u, kernels=[]), unary)
+    assert gradcheck(lambda u: crf(torch.zeros(3, 4, 5), u, kernels=[]), unary)
 
 
 def test_compats_keep_their_own_dtype() -> None:
@@ -254,7 +259,7 @@ def test_compats_keep_their_own_dtype() -> None:
 
 def test_autocast_takes_half_precision_as_float32() -> None:
     image, unary = picture(3, 9, 11), torch.rand(4, 9, 11).bfloat16().requires_grad_()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         crf(image, unary)[0].sum().backward()
     single = unary.detach().float().requires_grad_()
     crf(image, single)[0].sum().backward()
@@ -312,6 +317,7 @@ def test_images_and_features_must_not_require_a_gradient(output: str) -> None:
     crf(image, unary, kernels=kernels, output="labels")
 
 
+@cpu_only(reason="threads are the CPU's")
 @pytest.mark.parametrize("output", ["probs", "log_probs"])
 def test_threads_and_runs_are_bitwise_equal(output: str, threads: Callable[[int], None]) -> None:
     image, unary = picture(1, 3, 190, 211), torch.rand(1, 5, 190, 211, requires_grad=True)
@@ -331,6 +337,7 @@ def test_threads_and_runs_are_bitwise_equal(output: str, threads: Callable[[int]
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
+@traced
 @pytest.mark.parametrize("name", ["crf", "crf_log_probs"])
 @pytest.mark.parametrize("count", [0, 3])
 def test_opcheck(name: str, count: int) -> None:
@@ -340,12 +347,14 @@ def test_opcheck(name: str, count: int) -> None:
     torch.library.opcheck(getattr(torch.ops.wsss_fast, name).default, values)
 
 
+@traced
 @pytest.mark.parametrize("needed", [[True] * 4, [False] * 4, [False, True, False, True]])
 def test_opcheck_of_backward(needed: list[bool]) -> None:
     grad = torch.randn(1, 1, 3, 5, 6, dtype=torch.float64)
     torch.library.opcheck(torch.ops.wsss_fast.crf_backward.default, (grad, *arguments(3), needed))
 
 
+@traced
 @pytest.mark.parametrize("output", ["probs", "log_probs"])
 def test_compile(output: str) -> None:
     def run(image: Tensor, unary: Tensor, weight: Tensor, matrix: Tensor) -> Tensor:

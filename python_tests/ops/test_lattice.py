@@ -11,10 +11,13 @@ import pytest
 import torch
 from conftest import close
 from dense_filter import dense_filter
+from devices import autocast, cpu_only, gradcheck, on_device, traced
 from torch import Tensor
 
 import wsss_fast
 from wsss_fast.reference.crf import PermutohedralLattice as Reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def matrix(features: Tensor) -> Tensor:
@@ -129,8 +132,8 @@ def test_a_filter_is_symmetric_up_to_the_order_of_axes() -> None:
 def test_gradcheck(dims: int) -> None:
     lattice = wsss_fast.PermutohedralLattice(torch.randn(2, dims, 3, 4, dtype=torch.float64))
     values = torch.randn(2, 3, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lattice.filter, values)
-    assert torch.autograd.gradgradcheck(lattice.filter, values)
+    assert gradcheck(lattice.filter, values)
+    assert gradcheck(lattice.filter, values, second=True)
 
 
 def test_infinite_gradients_pass() -> None:
@@ -141,6 +144,7 @@ def test_infinite_gradients_pass() -> None:
     assert not values.grad.isfinite().all()
 
 
+@cpu_only(reason="threads are the CPU's")
 def test_threads_and_runs_are_bitwise_equal(threads: Callable[[int], None]) -> None:
     # More points than a band holds, so that bands share vertices.
     y, x = torch.meshgrid(torch.arange(260.0), torch.arange(320.0), indexing="ij")
@@ -163,6 +167,7 @@ def test_vertices_are_numbered_as_points_touch_them() -> None:
     assert lattice.vertices == [4]
 
 
+@traced
 def test_opcheck() -> None:
     lattice = wsss_fast.PermutohedralLattice(torch.randn(2, 3, 4, 5))
     for grad in (False, True):
@@ -172,6 +177,7 @@ def test_opcheck() -> None:
         )
 
 
+@traced
 def test_compile() -> None:
     lattice = wsss_fast.PermutohedralLattice(torch.randn(2, 30))
     values = torch.randn(3, 30, requires_grad=True)
@@ -186,10 +192,12 @@ def test_compile() -> None:
     close(grad, expected)
 
 
+@traced
 def test_opcheck_of_building() -> None:
     torch.library.opcheck(torch.ops.wsss_fast.lattice_build.default, (torch.randn(2, 20),))
 
 
+@traced
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_compile_with_the_lattice_built_inside(dynamic: bool | None) -> None:
     def loss(f: Tensor, v: Tensor) -> Tensor:
@@ -207,7 +215,7 @@ def test_compile_with_the_lattice_built_inside(dynamic: bool | None) -> None:
 
 def test_autocast() -> None:
     features, values = torch.randn(2, 30).bfloat16(), torch.randn(3, 30).half()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         out = wsss_fast.PermutohedralLattice(features).filter(values)
     assert out.dtype == torch.float32
     close(out, wsss_fast.PermutohedralLattice(features.float()).filter(values.float()))
@@ -235,7 +243,8 @@ GOOD = torch.zeros(2, 3, 4, 5)
     ],
 )
 def test_bad_features(features: object, error: type[Exception], words: list[str]) -> None:
-    with pytest.raises(error) as caught:
+    features = on_device(features)
+    with wsss_fast.check_values(True), pytest.raises(error) as caught:
         wsss_fast.PermutohedralLattice(features)
     for word in words:
         assert word in str(caught.value)
@@ -255,20 +264,46 @@ def test_bad_features(features: object, error: type[Exception], words: list[str]
     ],
 )
 def test_bad_values(values: object, error: type[Exception], words: list[str]) -> None:
-    lattice = wsss_fast.PermutohedralLattice(GOOD)
-    with pytest.raises(error) as caught:
+    lattice, values = wsss_fast.PermutohedralLattice(on_device(GOOD)), on_device(values)
+    with wsss_fast.check_values(True), pytest.raises(error) as caught:
         lattice.filter(values)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_a_bad_value_is_named_where_it_is() -> None:
-    lattice = wsss_fast.PermutohedralLattice(torch.randn(2, 40000))
-    for channel, point in itertools.product((0, 29), (5, 39999)):
-        values = torch.zeros(30, 40000)
+def test_a_bad_value_is_named_where_it_is(device: str) -> None:
+    points = 40000 if device != "cuda-host" else 400
+    lattice = wsss_fast.PermutohedralLattice(torch.randn(2, points))
+    for channel, point in itertools.product((0, 29), (5, points - 1)):
+        values = torch.zeros(30, points)
         values[channel, point] = torch.nan
-        with pytest.raises(ValueError, match=f"channel {channel} of point {point}"):
+        with (
+            wsss_fast.check_values(True),
+            pytest.raises(ValueError, match=f"channel {channel} of point {point}"),
+        ):
             lattice.filter(values)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "error", "words"),
+    [
+        (0, ValueError, ["capacity", ">= 1", "0"]),
+        (2.0, TypeError, ["capacity", "integer", "2.0"]),
+        (True, TypeError, ["capacity", "integer", "True"]),
+    ],
+)
+def test_bad_capacity(capacity: object, error: type[Exception], words: list[str]) -> None:
+    with pytest.raises(error) as caught:
+        wsss_fast.PermutohedralLattice(on_device(GOOD), capacity=capacity)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@cpu_only(reason="CUDA kernels need it: test_lattice_cuda.py")
+def test_the_cpu_needs_no_capacity() -> None:
+    features, values = torch.randn(2, 50), torch.randn(3, 50)
+    lattice = wsss_fast.PermutohedralLattice(features, capacity=1)
+    assert torch.equal(lattice.filter(values), wsss_fast.PermutohedralLattice(features).filter(values))
 
 
 def test_the_examples_run() -> None:

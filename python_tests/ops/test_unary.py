@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import close
+from devices import cpu_only, gradcheck, on_device
+from torch import Tensor
 
-from wsss_fast import unary_from_labels, unary_from_probs
+from wsss_fast import check_values, unary_from_labels, unary_from_probs
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (2, 5, 7), (2, 3, 5, 7), (0, 5, 7)])
@@ -50,17 +54,17 @@ def test_one_class() -> None:
 def test_from_labels_pydensecrf(classes: int, zero_unsure: bool) -> None:
     utils = pytest.importorskip("pydensecrf.utils")
     labels = torch.randint(0, classes + zero_unsure, (9, 11))
-    expected = utils.unary_from_labels(labels.numpy(), classes, gt_prob=0.8, zero_unsure=zero_unsure)
+    expected = utils.unary_from_labels(labels.cpu().numpy(), classes, gt_prob=0.8, zero_unsure=zero_unsure)
     unary = unary_from_labels(labels, classes, gt_prob=0.8, zero_unsure=zero_unsure)
-    close(unary.flatten(1), torch.from_numpy(np.asarray(expected)))
+    close(unary.flatten(1), on_device(torch.from_numpy(np.asarray(expected))))
 
 
 @pytest.mark.parametrize("clip", [1e-5, 0.1, None])
 def test_from_probs_pydensecrf(clip: float | None) -> None:
     utils = pytest.importorskip("pydensecrf.utils")
     probs = torch.softmax(torch.randn(5, 9, 11) * 6, 0)
-    expected = utils.unary_from_softmax(probs.numpy(), clip=clip)
-    close(unary_from_probs(probs, clip).flatten(1), torch.from_numpy(np.asarray(expected)))
+    expected = utils.unary_from_softmax(probs.cpu().numpy(), clip=clip)
+    close(unary_from_probs(probs, clip).flatten(1), on_device(torch.from_numpy(np.asarray(expected))))
 
 
 def test_from_probs() -> None:
@@ -68,33 +72,34 @@ def test_from_probs() -> None:
     unary = unary_from_probs(probs)
     assert unary.shape == probs.shape
     close((-unary).exp(), probs.clamp(1e-5))
-    assert torch.autograd.gradcheck(unary_from_probs, probs)
+    assert gradcheck(unary_from_probs, probs)
     assert unary_from_probs(torch.zeros(1, 1, 1), None).item() == math.inf
     assert unary_from_probs(torch.zeros(0, 2, 3, 4)).shape == (0, 2, 3, 4)
 
 
-LABELS = torch.zeros(3, 4, dtype=torch.int64)
+def label_map() -> Tensor:
+    return torch.zeros(3, 4, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
         (lambda: unary_from_labels(None, 2), TypeError, ["labels", "tensor", "NoneType"]),
-        (lambda: unary_from_labels(LABELS.float(), 2), TypeError, ["labels", "uint8", "float32"]),
-        (lambda: unary_from_labels(LABELS[0], 2), ValueError, ["labels", "[H,W]", "[4]"]),
-        (lambda: unary_from_labels(LABELS.to("meta"), 2), ValueError, ["labels", "CPU", "meta"]),
-        (lambda: unary_from_labels(LABELS + 255, 21), ValueError, ["labels", "[0, 20]", "255"]),
-        (lambda: unary_from_labels(LABELS - 1, 21), ValueError, ["labels", "[0, 20]", "-1"]),
+        (lambda: unary_from_labels(label_map().float(), 2), TypeError, ["labels", "uint8", "float32"]),
+        (lambda: unary_from_labels(label_map()[0], 2), ValueError, ["labels", "[H,W]", "[4]"]),
+        (lambda: unary_from_labels(label_map().to("meta"), 2), ValueError, ["labels", "CPU", "meta"]),
+        (lambda: unary_from_labels(label_map() + 255, 21), ValueError, ["labels", "[0, 20]", "255"]),
+        (lambda: unary_from_labels(label_map() - 1, 21), ValueError, ["labels", "[0, 20]", "-1"]),
         (
-            lambda: unary_from_labels(LABELS + 22, 21, zero_unsure=True),
+            lambda: unary_from_labels(label_map() + 22, 21, zero_unsure=True),
             ValueError,
             ["labels", "[0, 21]", "22"],
         ),
-        (lambda: unary_from_labels(LABELS, 0), ValueError, ["n_labels", ">= 1", "0"]),
-        (lambda: unary_from_labels(LABELS, 2.0), TypeError, ["n_labels", "integer", "2.0"]),
-        (lambda: unary_from_labels(LABELS, 2, gt_prob=0), ValueError, ["gt_prob", "> 0", "0"]),
-        (lambda: unary_from_labels(LABELS, 2, gt_prob=1.0), ValueError, ["gt_prob", "< 1", "1.0"]),
-        (lambda: unary_from_labels(LABELS, 2, zero_unsure=1), TypeError, ["zero_unsure", "bool", "1"]),
+        (lambda: unary_from_labels(label_map(), 0), ValueError, ["n_labels", ">= 1", "0"]),
+        (lambda: unary_from_labels(label_map(), 2.0), TypeError, ["n_labels", "integer", "2.0"]),
+        (lambda: unary_from_labels(label_map(), 2, gt_prob=0), ValueError, ["gt_prob", "> 0", "0"]),
+        (lambda: unary_from_labels(label_map(), 2, gt_prob=1.0), ValueError, ["gt_prob", "< 1", "1.0"]),
+        (lambda: unary_from_labels(label_map(), 2, zero_unsure=1), TypeError, ["zero_unsure", "bool", "1"]),
         (lambda: unary_from_probs([0.5]), TypeError, ["probs", "tensor", "list"]),
         (lambda: unary_from_probs(torch.rand(3, 4)), ValueError, ["probs", "[C,H,W]", "[3,4]"]),
         (lambda: unary_from_probs(torch.rand(2, 3, 4).half()), TypeError, ["probs", "float32", "float16"]),
@@ -106,12 +111,27 @@ LABELS = torch.zeros(3, 4, dtype=torch.int64)
     ],
 )
 def test_bad_input(call: Callable[[], Any], error: type[Exception], words: list[str]) -> None:
-    with pytest.raises(error) as caught:
+    with check_values(True), pytest.raises(error) as caught:
         call()
     for word in words:
         assert word in str(caught.value)
 
 
+@pytest.mark.only_on("cuda", "cuda-host", reason="an error on the CPU")
+def test_a_bad_value_becomes_nan() -> None:
+    for zero_unsure in (False, True):
+        good = torch.tensor([[0, 1, 2]])
+        expected = unary_from_labels(good, 3, zero_unsure=zero_unsure)
+        expected[:, 0, 1] = torch.nan
+        for bad in (-1, 4):
+            unary = unary_from_labels(torch.tensor([[0, bad, 2]]), 3, zero_unsure=zero_unsure)
+            torch.testing.assert_close(unary, expected, equal_nan=True)
+    for bad in (-0.1, 1.1, torch.nan):
+        unary = unary_from_probs(torch.tensor([0.5, bad]).reshape(2, 1, 1)).flatten()
+        torch.testing.assert_close(unary, torch.tensor([math.log(2), torch.nan]), equal_nan=True)
+
+
+@cpu_only(reason="the examples print tensors without a device")
 def test_the_examples_run() -> None:
     result = doctest.testmod(importlib.import_module("wsss_fast.ops.unary"))
     assert result.attempted > 0

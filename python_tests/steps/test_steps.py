@@ -315,11 +315,13 @@ def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
     assert [entry["name"] for entry in skipped] == [name]
 
 
-@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("kernels", ["none", "host", "device"])
 def test_the_ops_get_their_inputs_where_they_have_kernels(
-    monkeypatch: pytest.MonkeyPatch, kernels: bool
+    monkeypatch: pytest.MonkeyPatch, kernels: str
 ) -> None:
-    monkeypatch.setattr(_device, "build_info", lambda: {"cuda": kernels})
+    monkeypatch.setattr(_device, "cuda_kernels", lambda: kernels)
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
-    assert _device.ops_device(cpu) == cpu
-    assert _device.ops_device(gpu) == (gpu if kernels else cpu)
+    for op in ("crf", "fuse_cams"):
+        assert _device.op_device(op, cpu) == cpu
+    assert _device.op_device("crf", gpu) == (gpu if kernels == "device" else cpu)
+    assert _device.op_device("fuse_cams", gpu) == cpu

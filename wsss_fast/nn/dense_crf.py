@@ -48,7 +48,7 @@ class DenseCRF(nn.Module):
     ``forward(image, logits)``:
 
         image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU.
+            gradient; on the CPU or a GPU, like the layer and the logits.
         logits: ``[N,C,H,W]`` of the size of the image, float32 or float64; half precision under autocast is
             taken as float32. The unary energy is ``-logits``, which differs from ``-log_softmax(logits)`` by
             a constant of each pixel, that changes nothing. -inf rules a class out, unless all are.
@@ -97,7 +97,7 @@ class DenseCRF(nn.Module):
 
     def forward(self, image: Tensor, logits: Tensor) -> Tensor:
         logits = _checks.autocast(logits)
-        _checks.tensor("logits", logits, "[N,C,H,W]", (4,))
+        _checks.tensor("logits", logits, "[N,C,H,W]", (4,), devices=("cpu", "cuda"))
         if logits.shape[1] != self.classes:
             expected = f"[N,{self.classes},H,W] (the layer's classes)"
             raise ValueError(_checks.wrong("logits", expected, logits))

@@ -7,8 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._values import check_image, looking
 from wsss_fast.ops.features import colour_features
 from wsss_fast.ops.lattice import PermutohedralLattice
+
+_DEVICES = ("cpu", "cuda")
 
 # Features [N,5,H,W] of an image [N,3,H,W], whose values are checked. An op, as looking at values would break
 # the graph of torch.compile.
@@ -19,9 +22,8 @@ torch.library.define(
 
 @torch.library.impl("wsss_fast::dense_crf_loss_features", "CompositeExplicitAutograd")
 def _features(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
-    outside = ~((image >= 0) & (image <= 255))  # NaN too
-    if image.device.type == "cpu" and bool(outside.any()):
-        raise ValueError(_checks.wrong("image", "values in [0,255]", f"{image[outside][0].item():g}"))
+    if looking(image):
+        check_image("image", image)
     out = _features_fake(image, sxy, srgb, dtype)
     for of, to in zip(image, out, strict=True):
         to.copy_(colour_features(of, (sxy, sxy), (srgb, srgb, srgb), to))
@@ -64,7 +66,7 @@ class DenseCRFLoss(nn.Module):
     ``forward(image, probs, roi=None)`` returns the loss, a scalar of the dtype of ``probs``:
 
         image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU.
+            gradient; on the CPU or a GPU, like the others.
         probs: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
             autocast is taken as float32.
         roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
@@ -116,8 +118,9 @@ class DenseCRFLoss(nn.Module):
     def _checked(self, image: Tensor, probs: Tensor, roi: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Image, probabilities and the region ``[N,1,H,W]`` in their dtype."""
         image, probs, roi = (_checks.autocast(value) for value in (image, probs, roi))
-        _checks.tensor("probs", probs, "[N,C,H,W]", (4,))
-        _checks.tensor("image", image, "[N,3,H,W]", (4,), (torch.uint8, torch.float32, torch.float64))
+        _checks.tensor("probs", probs, "[N,C,H,W]", (4,), devices=_DEVICES)
+        dtypes = (torch.uint8, torch.float32, torch.float64)
+        _checks.tensor("image", image, "[N,3,H,W]", (4,), dtypes, _DEVICES)
         count, classes, height, width = probs.shape
         if min(classes, height, width) < 1:
             raise ValueError(_checks.wrong("probs", "[N,C,H,W] with C, H and W of at least 1", probs))
@@ -127,7 +130,7 @@ class DenseCRFLoss(nn.Module):
         _checks.needs_no_gradient("image", image, only)
         if roi is None:
             return image, probs, probs.new_ones((count, 1, height, width))
-        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype))
+        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype), _DEVICES)
         _checks.size("roi", roi, (count, height, width), "to match probs")
         _checks.same_device("roi", roi, "probs", probs)
         _checks.needs_no_gradient("roi", roi, only)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks
+from wsss_fast._values import looking
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_DEVICES = ("cpu", "cuda")
 
 
 def unary_from_labels(
@@ -32,8 +34,9 @@ def unary_from_labels(
         ``[C,H,W]``, ``[N,C,H,W]`` or ``[N,M,C,H,W]`` float32.
 
     Raises:
-        ValueError: wrong shape or device, a label outside the classes (the message names it), gt_prob or
-            n_labels out of range.
+        ValueError: wrong shape or device, a label outside the classes (the message names it; on CUDA only
+            under :class:`wsss_fast.check_values`, else its pixel becomes NaN), gt_prob or n_labels out of
+            range.
         TypeError: wrong type or dtype.
 
     >>> import torch, wsss_fast
@@ -44,7 +47,7 @@ def unary_from_labels(
     <BLANKLINE>
             [[0.2500, 0.2500]]])
     """
-    _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS)
+    _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS, _DEVICES)
     n_labels = _checks.integer("n_labels", n_labels, 1)
     gt_prob = _checks.number("gt_prob", gt_prob, 0, exclusive=True)
     if gt_prob >= 1:
@@ -52,7 +55,8 @@ def unary_from_labels(
     if not isinstance(zero_unsure, bool):
         raise TypeError(_checks.wrong("zero_unsure", "a bool", zero_unsure))
     highest = n_labels if zero_unsure else n_labels - 1
-    if labels.numel() > 0:
+    looks = looking(labels)
+    if looks and labels.numel() > 0:
         low, high = (int(v) for v in labels.aminmax())
         if low < 0 or high > highest:
             bad = low if low < 0 else high
@@ -64,12 +68,15 @@ def unary_from_labels(
     others = -math.log((1 - gt_prob) / (n_labels - 1)) if n_labels > 1 else 0.0
     shape = (*labels.shape[:-2], n_labels, *labels.shape[-2:])
     unary = torch.full(shape, others, dtype=torch.float32, device=labels.device)
-    index = labels.long().unsqueeze(-3)
-    if zero_unsure:
-        index = (index - 1).clamp_min(0)
+    given = labels.long().unsqueeze(-3)
+    index = (given - 1).clamp_min(0) if zero_unsure else given
+    if not looks:
+        index = index.clamp(0, n_labels - 1)
     unary.scatter_(-3, index, -math.log(gt_prob))
     if zero_unsure:
-        unary.masked_fill_((labels == 0).unsqueeze(-3), math.log(n_labels))
+        unary.masked_fill_(given == 0, math.log(n_labels))
+    if not looks:
+        unary.masked_fill_((given < 0) | (given > highest), math.nan)
     return unary
 
 
@@ -86,7 +93,8 @@ def unary_from_probs(probs: Tensor, clip: float | None = 1e-5) -> Tensor:
         The same shape and dtype. Differentiable.
 
     Raises:
-        ValueError: wrong shape or device, a probability that is NaN or out of range, clip out of range.
+        ValueError: wrong shape or device, a probability that is NaN or out of range (on CUDA only under
+            :class:`wsss_fast.check_values`, else it becomes NaN), clip out of range.
         TypeError: wrong type or dtype.
 
     >>> import torch, wsss_fast
@@ -94,13 +102,17 @@ def unary_from_probs(probs: Tensor, clip: float | None = 1e-5) -> Tensor:
     tensor([-0.0000,  0.6931, 11.5129])
     """
     probs = _checks.autocast(probs)
-    _checks.tensor("probs", probs, "[N,M,C,H,W], [N,C,H,W] or [C,H,W]", (3, 4, 5))
+    _checks.tensor("probs", probs, "[N,M,C,H,W], [N,C,H,W] or [C,H,W]", (3, 4, 5), devices=_DEVICES)
     least = 0.0 if clip is None else _checks.number("clip", clip, 0)
     if least >= 1:
         raise ValueError(_checks.wrong("clip", "a number in [0, 1) or None", clip))
-    if probs.numel() > 0:
+    looks = looking(probs)
+    if looks and probs.numel() > 0:
         low, high = (float(v) for v in probs.detach().aminmax())
         if not (low >= 0 and high <= 1.001):  # aminmax hands NaN on
             bad = high if low >= 0 else low
             raise ValueError(_checks.wrong("probs", "probabilities in [0, 1]", f"the value {bad}"))
-    return -probs.clamp(least, 1.0).log()
+    energies = -probs.clamp(least, 1.0).log()
+    if not looks:
+        energies = energies.masked_fill(~((probs >= 0) & (probs <= 1.001)), math.nan)
+    return energies

@@ -15,7 +15,7 @@ from wsss_fast.data import open_images
 from wsss_fast.files import write_npz
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier, grad_cams
-from wsss_fast.steps._device import device_of, ops_device
+from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
@@ -62,7 +62,7 @@ def multiscale_cams(
     ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
     """
     height, width = images.shape[2:]
-    ops = ops_device(images.device)
+    ops = op_device("fuse_cams", images.device)
     cams: list[Tensor] = []
     flipped: list[bool] = []
     for scale in config.scales:

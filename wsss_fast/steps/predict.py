@@ -11,7 +11,7 @@ from wsss_fast.files import write_mask
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.nn import TTA
-from wsss_fast.steps._device import device_of, ops_device
+from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
@@ -32,7 +32,7 @@ def predict(config: Config) -> None:
         normalize = Normalize(*normalization(backbone), device)
         classes = len(open_images(config.data, "train").classes)
         model = trained(segmenter(backbone.without_weights(), 1 + classes), config, "train-segmenter", device)
-        network = _AnswersOn(model, ops_device(device))
+        network = _AnswersOn(model, op_device("tta_merge", device))
         stride = backbone.output_stride
         predictors = {"single": TTA(network, scales=(1.0,), hflip=False, stride=stride, output="labels")}
         if config.predict.tta:

@@ -12,7 +12,7 @@ from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
 from wsss_fast.nn import AffinityDisplacementLoss
-from wsss_fast.steps._device import make_fabric, ops_device, seed_first_weights
+from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit, training_loader
@@ -41,7 +41,7 @@ def train_irnet(config: Config) -> None:
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)
-        ops = ops_device(fabric.device)
+        ops = op_device("affinity_displacement", fabric.device)
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None

@@ -1,0 +1,203 @@
+"""Whether CUDA ops look at the values of their inputs, and the looking.
+
+The CPU's kernels find bad values in passing. Each function here words one as they do, and waits for the
+device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsss_fast import _checks
+from wsss_fast._device import on_cuda
+
+_enabled = False
+
+# As far from the origin as coordinates in the hyperplane may reach: kLatticeReach of the core.
+_REACH = {torch.float32: 262144.0, torch.float64: 268435456.0}
+
+
+class check_values:
+    """Whether ops look at the values of CUDA tensors: ``check_values(True)``, at first they do not.
+
+    On the CPU a bad value (NaN, an image outside [0, 255]) is found by the pass that reads it anyway, and is
+    an error. On CUDA to look means to wait for the device, so that by default a bad value makes NaN of the
+    results of its own image, and of no other. With ``check_values(True)`` ops look, and raise the error of
+    the CPU: for finding out where a NaN comes from.
+
+    Args:
+        enabled: a bool. It holds from the call on, in all threads, or, in a ``with`` statement, to its end;
+            the setting before the call then holds again.
+
+    Raises:
+        TypeError: ``enabled`` is not a bool.
+
+    Inside a captured CUDA graph ops cannot look: switch it off before the capture.
+
+    >>> import torch, wsss_fast
+    >>> device = "cuda" if wsss_fast.build_info()["cuda"] and torch.cuda.is_available() else "cpu"
+    >>> image = torch.zeros(3, 4, 5, device=device)
+    >>> unary = torch.full((2, 4, 5), torch.nan, device=device)
+    >>> with wsss_fast.check_values(True):
+    ...     wsss_fast.crf(image, unary)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: unary: expected energies that are finite or +inf, got nan for class 0 in image 0, ...
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        global _enabled
+        if not isinstance(enabled, bool):
+            raise TypeError(_checks.wrong("enabled", "a bool", enabled))
+        self._before = _enabled
+        _enabled = enabled
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: Any) -> None:
+        global _enabled
+        _enabled = self._before
+
+
+def checking(value: Tensor) -> bool:
+    """Whether CUDA kernels work on ``value`` and shall look at it first."""
+    return _enabled and on_cuda(value)
+
+
+def looking(value: Tensor) -> bool:
+    """Whether what works in plain torch looks at ``value``: always on the CPU."""
+    return not on_cuda(value) or checking(value)
+
+
+# --- crf -------------------------------------------------------------------------------------------------
+
+
+def check_image(name: str, image: Tensor) -> None:
+    """Raise unless an image ``[N,3,H,W]`` holds values in [0, 255]."""
+    if image.dtype == torch.uint8:
+        return
+    found = _first(~((image >= 0) & (image <= 255)))  # NaN too
+    if found is not None:
+        n, channel, y, x = found
+        raise ValueError(
+            f"{name}: expected values in [0,255], got {_number(image[found])} "
+            f"in image {n}, channel {channel}, y {y}, x {x}"
+        )
+
+
+def check_unary(unary: Tensor) -> None:
+    """Raise if energies ``[N,M,C,H,W]`` are NaN or -inf, or those of a pixel all +inf."""
+    bad = unary.isnan() | (unary == -math.inf)
+    found = _first(bad.movedim(2, -1))  # the first pixel, and its first class
+    if found is not None:
+        n, m, y, x, c = found
+        raise ValueError(
+            f"unary: expected energies that are finite or +inf, got {_number(unary[n, m, c, y, x])} "
+            f"for class {c}{_where(n, m, y, x)}"
+        )
+    found = _first((unary == math.inf).all(2))
+    if found is not None:
+        raise ValueError(
+            "unary: expected a finite energy for at least one class, got +inf for all classes"
+            f"{_where(*found)}"
+        )
+
+
+def check_compat(name: str, compat: Tensor) -> None:
+    """Raise unless a compat of any shape is finite."""
+    found = _first(~compat.isfinite())
+    if found is not None:
+        raise ValueError(_checks.wrong(name, "finite values", compat[found].item()))
+
+
+def check_result(q: Tensor) -> None:
+    """Raise if Q or log Q ``[N,M,C,H,W]`` of good inputs is NaN."""
+    found = _first(q.isnan().movedim(2, -1))
+    if found is not None:
+        raise ValueError(
+            f"compat: expected weights that keep energies finite, got an overflow{_where(*found[:4])}"
+        )
+
+
+def _where(n: int, m: int, y: int, x: int) -> str:
+    return f" in image {n}, unary {m}, y {y}, x {x}"
+
+
+# --- the lattice -----------------------------------------------------------------------------------------
+
+
+def check_features(name: str, features: Tensor) -> None:
+    """Raise unless features ``[N,d,...]`` are finite and within reach of their dtype."""
+    flat = features.flatten(2)
+    found = _first(~flat.isfinite())
+    if found is not None:
+        n, i, point = found
+        raise ValueError(
+            f"{name}: expected finite values, got {_number(flat[n, i, point])} "
+            f"in feature {i} of point {point}"
+        )
+    if flat.numel() > 0:
+        low, high = flat.aminmax(dim=2)
+        for least, most in zip(low.tolist(), high.tolist(), strict=True):
+            _check_reach(name, least, most, features.dtype)
+
+
+def _check_reach(name: str, low: Sequence[float], high: Sequence[float], dtype: torch.dtype) -> None:
+    """Raise unless the hyperplane's coordinates of features in [low, high] stay within reach.
+
+    ``LatticeEmbedding::bounds`` of the core.
+    """
+    dims = len(low)
+    deviation = _rounded(math.sqrt(2 / 3) * (dims + 1), dtype)
+    sum_low = sum_high = 0.0
+    for j in range(dims, -1, -1):
+        least, most = sum_low, sum_high
+        if j > 0:
+            scale = _rounded(1 / math.sqrt(j * (j + 1)) * deviation, dtype)
+            scaled_low, scaled_high = low[j - 1] * scale, high[j - 1] * scale
+            least -= j * scaled_high
+            most -= j * scaled_low
+            sum_low += scaled_low
+            sum_high += scaled_high
+        if not (least >= -_REACH[dtype] and most <= _REACH[dtype]):
+            raise ValueError(
+                f"{name}: expected features within reach of {_checks.dtype_name(dtype)} (a few thousand "
+                f"standard deviations from the origin), got lattice coordinates from {least:g} to {most:g}; "
+                "are the standard deviations too small?"
+            )
+
+
+def check_filter_values(values: Tensor) -> None:
+    """Raise unless values ``[N,C,P]`` of a filter are finite."""
+    found = _first(~values.isfinite())
+    if found is not None:
+        _, channel, point = found
+        raise ValueError(
+            f"values: expected finite values, got {_number(values[found])} "
+            f"in channel {channel} of point {point}"
+        )
+
+
+# --- common ----------------------------------------------------------------------------------------------
+
+
+def _first(bad: Tensor) -> tuple[int, ...] | None:
+    """Where the first True is, in row-major order."""
+    if not bool(bad.any()):
+        return None
+    return tuple(bad.nonzero()[0].tolist())
+
+
+def _number(value: Tensor) -> str:
+    """With six digits, as the core writes it."""
+    return f"{value.item():g}"
+
+
+def _rounded(value: float, dtype: torch.dtype) -> float:
+    return float(torch.tensor(value, dtype=dtype, device="cpu"))
