@@ -6,6 +6,7 @@
 
 #include "common/buffer.h"
 #include "common/parallel.h"
+#include "ops/lattice_embedding.h"
 
 // The permutohedral lattice of Adams, Baek and Davis ("Fast High-Dimensional Filtering Using the
 // Permutohedral Lattice", Eurographics 2010): Gaussian filtering of values that sit at points of a
@@ -30,8 +31,6 @@ struct KeyLayout;
 template <int Words>
 class VertexNumbers;
 
-constexpr int kMaxLatticeDims = 16;
-constexpr int kMaxLatticeCorners = kMaxLatticeDims + 1;
 constexpr std::int64_t kLatticeTile = 64;  // points that are worked on together
 constexpr std::int64_t kLatticeBandTiles = 256;
 constexpr std::int64_t kLatticeBandPoints = kLatticeBandTiles * kLatticeTile;
