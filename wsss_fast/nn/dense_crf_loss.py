@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._device import on_cuda
 from wsss_fast.ops.features import colour_features
 from wsss_fast.ops.lattice import PermutohedralLattice
 
-# Features [N,5,H,W] of an image [N,3,H,W], whose values are checked. An op, as looking at values would break
-# the graph of torch.compile.
+# Features [N,5,H,W] of an image [N,3,H,W]. A value outside [0,255] is an error on the CPU; on CUDA, where
+# looking would cost a synchronisation, it becomes NaN, and with it all that is filtered on its image. An op,
+# as looking at values would break the graph of torch.compile.
 torch.library.define(
     "wsss_fast::dense_crf_loss_features", "(Tensor image, float sxy, float srgb, ScalarType dtype) -> Tensor"
 )
@@ -20,12 +22,11 @@ torch.library.define(
 @torch.library.impl("wsss_fast::dense_crf_loss_features", "CompositeExplicitAutograd")
 def _features(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
     outside = ~((image >= 0) & (image <= 255))  # NaN too
-    if image.device.type == "cpu" and bool(outside.any()):
+    if on_cuda(image):
+        image = image.to(dtype).masked_fill(outside, torch.nan)
+    elif bool(outside.any()):
         raise ValueError(_checks.wrong("image", "values in [0,255]", f"{image[outside][0].item():g}"))
-    out = _features_fake(image, sxy, srgb, dtype)
-    for of, to in zip(image, out, strict=True):
-        to.copy_(colour_features(of, (sxy, sxy), (srgb, srgb, srgb), to))
-    return out
+    return colour_features(image, (sxy, sxy), (srgb, srgb, srgb), image.new_empty(0, dtype=dtype))
 
 
 @torch.library.register_fake("wsss_fast::dense_crf_loss_features")
@@ -64,7 +65,7 @@ class DenseCRFLoss(nn.Module):
     ``forward(image, probs, roi=None)`` returns the loss, a scalar of the dtype of ``probs``:
 
         image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU.
+            gradient.
         probs: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
             autocast is taken as float32.
         roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
@@ -72,7 +73,7 @@ class DenseCRFLoss(nn.Module):
 
     Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN or infinities in
     probs or roi, which the error calls ``values`` of the filter; an image or roi that requires a gradient),
-    TypeError for a wrong type or dtype.
+    TypeError for a wrong type or dtype. On CUDA values are not looked at: wrong ones make the loss NaN.
 
     Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
     image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the
