@@ -88,7 +88,12 @@ def crf(
     del keep
 
 
-def lattice_build(features: Tensor) -> tuple[Tensor, int]:
+def lattice_build(features: Tensor) -> list[Tensor]:
+    """The lattices of features [G,d,P], each as one tensor of bytes."""
+    return [lattice_and_vertices(points)[0] for points in features]
+
+
+def lattice_and_vertices(features: Tensor) -> tuple[Tensor, int]:
     """The lattice of features [d,P] as one tensor of bytes, and how many vertices it has."""
     features = features.contiguous()
     build = _C.lattice_build_float32 if features.dtype == torch.float32 else _C.lattice_build_float64
@@ -101,8 +106,10 @@ def lattice_build(features: Tensor) -> tuple[Tensor, int]:
     return packed, lattice.vertices
 
 
-def lattice_filter(lattices: list[Tensor], values: Tensor, transposed: bool, check: bool) -> Tensor:
-    """Values [N,C,P] filtered on one lattice each."""
+def lattice_filter(
+    lattices: list[Tensor], values: Tensor, dims: int, transposed: bool, check: bool
+) -> Tensor:
+    """Values [G,C,P] filtered on one lattice of ``dims`` dimensions each."""
     values = values.contiguous()
     out = torch.empty_like(values)
     run = _C.lattice_filter_float32 if values.dtype == torch.float32 else _C.lattice_filter_float64

@@ -12,7 +12,7 @@ from wsss_fast import _checks, _launch
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
-from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_image
+from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_group
 
 DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
 DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
@@ -66,11 +66,11 @@ def _crf_log_probs_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
     *arguments, iterations = others
     q = _mean_field(image, unary, *arguments, max(iterations - 1, 0), out=_empty_probs(unary))
-    terms_of = terms_of_each_image(image, unary, *arguments)
-    for energies, states in zip(unary.flatten(3), q.flatten(3), strict=True):
+    terms_of = terms_of_each_group(image, unary, *arguments, size=1)
+    for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
         # A set at a time, so that only one is in memory once more.
-        for energy, state in zip(energies.split(1), states.split(1), strict=True):
+        for energy, state in zip(energies.split(1, 1), states.split(1, 1), strict=True):
             # `state` is a view of q, and read before it is written.
             state.copy_(log_softmax_(next_logits(energy, terms, state)))
     if bool(q.isnan().any()):

@@ -27,7 +27,7 @@ torch.library.define(
 
 @torch.library.impl("wsss_fast::lattice_build", "CPU")
 def _build(features: Tensor) -> tuple[Tensor, Tensor]:
-    lattice, vertices = _launch.lattice_build(features)
+    lattice, vertices = _launch.lattice_and_vertices(features)
     return lattice, torch.tensor(vertices)
 
 
@@ -39,7 +39,8 @@ def _build_fake(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.library.impl("wsss_fast::lattice_filter", "CPU")
 def _filter(lattices: list[Tensor], values: Tensor, transposed: bool, check: bool) -> Tensor:
-    return _launch.lattice_filter(lattices, values, transposed, check)
+    # The lattices know their dims themselves on the CPU.
+    return _launch.lattice_filter(lattices, values, 0, transposed, check)
 
 
 @torch.library.register_fake("wsss_fast::lattice_filter")
