@@ -9,10 +9,6 @@
 // order of operations and so with the same bits.
 namespace wsss_fast::WSSS_FAST_ISA {
 
-// Adding and taking off 1.5 * 2^(mantissa bits) rounds half to even, and compilers vectorise it.
-template <typename T>
-constexpr T kRounder = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
-
 // Coordinate j > 0 of the point in the hyperplane of coordinates that sum to zero; `partial` is the
 // sum of the scaled features behind this one, and afterwards with it. The last `partial` is
 // coordinate 0.
@@ -27,7 +23,26 @@ inline WSSS_FAST_HOST_DEVICE T elevate(T feature, T scale, T j, T& partial) {
 // Which multiple of `corners` is nearest to the coordinate. `inverse`: 1 / corners.
 template <typename T>
 inline WSSS_FAST_HOST_DEVICE T nearest_multiple(T coordinate, T inverse) {
-    return (inverse * coordinate + kRounder<T>)-kRounder<T>;
+    // Adding and taking off 1.5 * 2^(mantissa bits) rounds half to even, and is vectorised.
+    constexpr T kRounder = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
+    return (inverse * coordinate + kRounder) - kRounder;
+}
+
+// How far the coordinate lies above that multiple: the larger, the earlier it comes in the order of
+// coordinates, which corners follow.
+template <typename T>
+inline WSSS_FAST_HOST_DEVICE T above_multiple(T coordinate, T multiple, T corners) {
+    return coordinate - multiple * corners;
+}
+
+// Counts, for each of two coordinates that lie so far above their multiples, whether the other one
+// comes before it. Of equals the first does.
+template <typename T>
+inline WSSS_FAST_HOST_DEVICE void rank_pair(T first, T second, std::int32_t& rank_of_first,
+                                            std::int32_t& rank_of_second) {
+    const std::int32_t less = first < second ? 1 : 0;
+    rank_of_first += less;
+    rank_of_second += 1 - less;
 }
 
 // Where rounding left the hyperplane, the coordinates that moved most move once more: by how many
@@ -39,7 +54,7 @@ inline WSSS_FAST_HOST_DEVICE std::int32_t move_back(std::int32_t rank, int d) {
 // What is left of the coordinate beside its multiple, as a part of d + 1.
 template <typename T>
 inline WSSS_FAST_HOST_DEVICE T rest_of(T coordinate, std::int32_t multiple, T corners, T inverse) {
-    return (coordinate - static_cast<T>(multiple) * corners) * inverse;
+    return above_multiple(coordinate, static_cast<T>(multiple), corners) * inverse;
 }
 
 // The barycentric weight of corner 0 from the first and the last of the sorted rests, and of corner

@@ -13,6 +13,7 @@ from test_crf import picture
 from torch import Tensor
 
 from wsss_fast import Bilateral, Features, Gaussian, check_values, crf
+from wsss_fast.ops import crf_backward, mean_field
 from wsss_fast.reference.crf import crf as reference
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -135,6 +136,39 @@ def test_single_batch_and_list_agree() -> None:
     found = torch.autograd.grad(sum(q[0].sum() for q in crf(images, unaries)), unaries)
     for gradient, i, u in zip(found, images, unaries, strict=True):
         assert torch.equal(gradient, torch.autograd.grad(crf(i, u)[0].sum(), u)[0])
+
+
+@pytest.mark.parametrize("form", ["scalar", "vector", "matrix"])
+def test_groups_of_images(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on CUDA: several images at a time, and all of their pixels, here more than the CPU takes at once.
+    images, sets, classes, pixels, iterations = 3, 2, 2, 83 * 50, 3
+    image, unary, compats, kernels = problem(images, sets, classes, 83, 50, form=form)
+    weights = torch.randn(unary.shape, dtype=torch.float64)
+    built: list[int] = []
+    lattice_build = mean_field._launch.lattice_build
+
+    def counted(features: Tensor) -> Any:
+        built.append(features.shape[0])
+        return lattice_build(features)
+
+    def gradients() -> tuple[Tensor, ...]:
+        q = crf(image, unary, kernels=kernels(compats), iterations=iterations)
+        built.clear()
+        return torch.autograd.grad((q * weights).sum(), [unary, *compats])
+
+    monkeypatch.setattr(mean_field._launch, "lattice_build", counted)
+    expected = gradients()
+    assert built == [1] * (1 + 2 * images)
+    for module in (mean_field, crf_backward):
+        monkeypatch.setattr(module, "on_cuda", lambda value: True)
+    of_a_set = (iterations + crf_backward._WORKED_ON) * classes * pixels
+    # All images; groups of two and one; one set at a time.
+    for room, sizes in ((99, [1, 3, 3]), (2 * sets, [1, 2, 2, 1, 1]), (1, [1] * 7)):
+        monkeypatch.setattr(crf_backward, "_VALUES_AT_ONCE", room * of_a_set)
+        found = gradients()
+        assert built == sizes
+        for gradient, truth in zip(found, expected, strict=True):
+            close(gradient, truth)
 
 
 @pytest.mark.parametrize("output", ["probs", "log_probs"])

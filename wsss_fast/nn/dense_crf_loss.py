@@ -7,14 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._device import on_cuda
 from wsss_fast._values import check_image, looking
 from wsss_fast.ops.features import colour_features
 from wsss_fast.ops.lattice import PermutohedralLattice
 
 _DEVICES = ("cpu", "cuda")
 
-# Features [N,5,H,W] of an image [N,3,H,W], whose values are checked. An op, as looking at values would break
-# the graph of torch.compile.
+# Features [N,5,H,W] of an image [N,3,H,W]. A value outside [0,255] is an error on the CPU; on CUDA, where
+# looking would cost a synchronisation, it becomes NaN, and with it all that is filtered on its image. An op,
+# as looking at values would break the graph of torch.compile.
 torch.library.define(
     "wsss_fast::dense_crf_loss_features", "(Tensor image, float sxy, float srgb, ScalarType dtype) -> Tensor"
 )
@@ -24,10 +26,9 @@ torch.library.define(
 def _features(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
     if looking(image):
         check_image("image", image)
-    out = _features_fake(image, sxy, srgb, dtype)
-    for of, to in zip(image, out, strict=True):
-        to.copy_(colour_features(of, (sxy, sxy), (srgb, srgb, srgb), to))
-    return out
+    if on_cuda(image):
+        image = image.to(dtype).masked_fill(~((image >= 0) & (image <= 255)), torch.nan)  # NaN too
+    return colour_features(image, (sxy, sxy), (srgb, srgb, srgb), image.new_empty(0, dtype=dtype))
 
 
 @torch.library.register_fake("wsss_fast::dense_crf_loss_features")
@@ -74,7 +75,7 @@ class DenseCRFLoss(nn.Module):
 
     Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN or infinities in
     probs or roi, which the error calls ``values`` of the filter; an image or roi that requires a gradient),
-    TypeError for a wrong type or dtype.
+    TypeError for a wrong type or dtype. On CUDA values are not looked at: wrong ones make the loss NaN.
 
     Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
     image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the

@@ -1,9 +1,11 @@
 """Mean field one filter at a time: what the last step of crf's log-probabilities and its gradient stand on.
 
 The core's crf runs all iterations in one go and keeps no Q; here each message is a tensor. Shapes are those
-of S unaries of one image: ``[S,C,P]`` with P = H W.
+of S unaries of each image of a group: ``[G,S,C,P]`` with P = H W. On the CPU a group is one image, whose
+tensors the caches hold best; on CUDA it is as many as fit into memory, so that each launch has enough to do.
 
-Nothing here is a matrix product or torch.softmax: the bits of both depend on the number of threads.
+Nothing here is a matrix product or torch.softmax: the bits of both depend on the number of threads. Nothing
+looks at a value either: CUDA would have to wait for it.
 """
 
 from __future__ import annotations
@@ -14,23 +16,26 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wsss_fast import _launch
+from wsss_fast._device import on_cuda
 from wsss_fast.ops.features import colour_features, position_features
 
-# Pixels that small loops over the classes work on together, so that they stay in the cache.
+# Pixels that small loops over the classes work on together on the CPU, so that they stay in the cache.
 PIXELS_AT_ONCE = 4096
 
 
 class NormalizedFilter:
-    """``q -> after * F(before * q)``, the filter of one kernel on one image with its normalisation."""
+    """``q -> after * F(before * q)``: the filter of one kernel on a group, with its normalisation."""
 
-    def __init__(self, features: Tensor, normalization: str) -> None:
-        """``features``: ``[d,P]``."""
-        self._lattice, _ = _launch.lattice_build(features)
+    def __init__(self, features: Tensor, normalization: str, capacity: int | None) -> None:
+        """``features``: ``[G,d,P]``, or ``[1,d,P]`` for what is the same in all images of a group."""
+        self._count, self._dims, points = features.shape
+        self._lattices, _ = _launch.lattice_build(features, capacity)
         self._before: Tensor | None = None
         self._after: Tensor | None = None
         if normalization == "none":
             return
-        mass = self._filter(features.new_ones(1, 1, features.shape[1]), transposed=False) + 1e-20
+        ones = features.new_ones(self._count, 1, 1, points)
+        mass = self._filter(ones, transposed=False) + 1e-20
         factor = 1 / (mass.sqrt() if normalization == "symmetric" else mass)
         self._before = None if normalization == "after" else factor
         self._after = None if normalization == "before" else factor
@@ -48,13 +53,13 @@ class NormalizedFilter:
 
     def _filter(self, values: Tensor, transposed: bool) -> Tensor:
         # Not checked for finite values: gradients may be infinite, and energies are looked at by the caller.
-        flat = values.reshape(1, -1, values.shape[-1])
-        return _launch.lattice_filter([self._lattice], flat, transposed, False).view(values.shape)
+        flat = values.reshape(self._count, -1, values.shape[-1])
+        return _launch.lattice_filter(self._lattices, flat, self._dims, transposed, False).view(values.shape)
 
 
 @dataclass(frozen=True)
 class Term:
-    """One kernel on one image."""
+    """One kernel on a group of images."""
 
     filter: NormalizedFilter
     compat: Tensor  # a scalar is a weight, a vector and a matrix are costs
@@ -76,7 +81,7 @@ class Term:
         return self.compat if self.compat.dim() == 0 else -self.compat.unsqueeze(1)
 
 
-def terms_of_each_image(
+def terms_of_each_group(
     image: Tensor,
     unary: Tensor,
     features: list[Tensor],
@@ -84,11 +89,18 @@ def terms_of_each_image(
     kinds: list[str],
     scales: list[float],
     normalizations: list[str],
+    capacities: list[int],
+    *,
+    size: int,
 ) -> Iterator[list[Term]]:
-    """The terms of one image after the other, from the arguments of crf's schema."""
+    """The terms of one group of ``size`` images after the other (the last may be smaller).
+
+    The other arguments are those of crf's schema.
+    """
     height, width = unary.shape[-2:]
     same_in_all: dict[int, NormalizedFilter] = {}  # by kernel: positions do not depend on the image
-    for n in range(unary.shape[0]):
+    for first in range(0, unary.shape[0], size):
+        group = slice(first, first + size)
         terms = []
         guides = iter(features)
         for k, (kind, compat) in enumerate(zip(kinds, compats, strict=True)):
@@ -98,12 +110,14 @@ def terms_of_each_image(
                 kernel = same_in_all[k]
             else:
                 if guide is not None:
-                    points = guide[n].to(unary.dtype)
+                    points = guide[group].to(unary.dtype)
                 elif kind == "bilateral":
-                    points = colour_features(image[n], sxy, srgb, unary)
+                    points = colour_features(image[group], sxy, srgb, unary)
                 else:
-                    points = position_features(height, width, sxy, unary)
-                kernel = NormalizedFilter(points.flatten(1), normalizations[k])
+                    points = position_features(height, width, sxy, unary).unsqueeze(0)
+                kernel = NormalizedFilter(
+                    points.flatten(2), normalizations[k], capacities[k] if capacities else None
+                )
                 if kind == "gaussian":
                     same_in_all[k] = kernel
             terms.append(Term(kernel, compat))
@@ -118,24 +132,29 @@ def next_logits(energy: Tensor, terms: list[Term], q: Tensor) -> Tensor:
     return total
 
 
+def blocks_of_pixels(*values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of the same pixels of each of the values: PIXELS_AT_ONCE on the CPU, all of them on CUDA."""
+    size = values[0].shape[-1] if on_cuda(values[0]) else PIXELS_AT_ONCE
+    return zip(*(each.split(size, -1) for each in values), strict=True)
+
+
 def mix_classes(matrix: Tensor, values: Tensor) -> Tensor:
-    """``matrix @ values``, for ``[C,C]`` and ``[S,C,P]``."""
+    """``matrix @ values``, for ``[C,C]`` and ``[G,S,C,P]``."""
     out = values.new_empty(values.shape)
-    parts = (t.split(PIXELS_AT_ONCE, -1) for t in (out, values))
-    for to, of in zip(*parts, strict=True):
+    for to, of in blocks_of_pixels(out, values):
         to.zero_()
-        for column, one in zip(matrix.split(1, 1), of.split(1, 1), strict=True):
+        for column, one in zip(matrix.split(1, 1), of.split(1, -2), strict=True):
             to += column * one
     return out
 
 
 def softmax_(logits: Tensor) -> Tensor:
-    """Over the classes of ``[S,C,P]``, in place."""
-    powers = logits.sub_(logits.amax(1, keepdim=True)).exp_()
-    return powers.div_(powers.sum(1, keepdim=True))
+    """Over the classes of ``[G,S,C,P]``, in place."""
+    powers = logits.sub_(logits.amax(-2, keepdim=True)).exp_()
+    return powers.div_(powers.sum(-2, keepdim=True))
 
 
 def log_softmax_(logits: Tensor) -> Tensor:
-    """Over the classes of ``[S,C,P]``, in place."""
-    lowered = logits.sub_(logits.amax(1, keepdim=True))
-    return lowered.sub_(lowered.exp().sum(1, keepdim=True).log_())
+    """Over the classes of ``[G,S,C,P]``, in place."""
+    lowered = logits.sub_(logits.amax(-2, keepdim=True))
+    return lowered.sub_(lowered.exp().sum(-2, keepdim=True).log_())

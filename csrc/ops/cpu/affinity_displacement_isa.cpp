@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "common/simd.h"
-#include "common/vector_exp.h"
+#include "common/exp_nonpositive.h"
 #include "ops/cpu/path_blocks.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {

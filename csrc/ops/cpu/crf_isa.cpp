@@ -1,7 +1,7 @@
 #include "ops/cpu/crf_isa.h"
 
 #include "common/argmax.h"
-#include "common/vector_exp.h"
+#include "common/exp_nonpositive.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {

@@ -5,71 +5,35 @@
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <type_traits>
 #include <vector>
 
 #include "common/refuse.h"
 #include "ops/cpu/lattice_chains.h"
 #include "ops/cpu/lattice_isa.h"
 #include "ops/cpu/lattice_keys.h"
+#include "ops/lattice_embedding.h"
 
 namespace wsss_fast {
 namespace {
 
 constexpr std::int64_t kTile = kLatticeTile;
 
-// As far from the origin as the hyperplane's coordinates may reach: beyond it the spacing of T is
-// no longer fine against the distance of two vertices, and for float64 they would leave 32 bits.
+// Bounds of the coordinates of every vertex that a point can touch or a blur can ask for.
 template <typename T>
-constexpr double kReach = std::is_same_v<T, float> ? 262144.0 : 268435456.0;
-
-// Takes features into the hyperplane x_0 + ... + x_d = 0, in which the lattice lies.
-template <typename T>
-struct Embedding {
-    int dims;
-    T scale[kMaxLatticeDims];
-
-    explicit Embedding(int d) : dims(d) {
-        // Scaled so that splatting, blurring and slicing together have unit variance. Rounded to T
-        // in the same two steps as the established implementation: a last bit decides which
-        // simplex a point on an edge belongs to.
-        const auto deviation = static_cast<T>(std::sqrt(2.0 / 3.0) * (d + 1));
-        for (int i = 0; i < d; ++i) {
-            scale[i] = static_cast<T>(1.0 / std::sqrt(double(i + 1) * (i + 2)) * double(deviation));
-        }
+void vertex_bounds(const LatticeBuildParams<T>& params, int dims, std::int64_t* low,
+                   std::int64_t* high) {
+    T feature_low[kMaxLatticeDims];
+    T feature_high[kMaxLatticeDims];
+    for (int i = 0; i < dims; ++i) params.features->range(i, feature_low[i], feature_high[i]);
+    double least[kMaxLatticeCorners];
+    double most[kMaxLatticeCorners];
+    LatticeEmbedding<T>(dims).bounds(params.name, feature_low, feature_high, least, most);
+    const int margin = 4 * (dims + 1);
+    for (int j = 0; j <= dims; ++j) {
+        low[j] = static_cast<std::int64_t>(std::floor(least[j])) - margin;
+        high[j] = static_cast<std::int64_t>(std::ceil(most[j])) + margin;
     }
-
-    // Bounds of the coordinates of every vertex that a point can touch or a blur can ask for.
-    void bounds(const LatticeBuildParams<T>& params, std::int64_t* low, std::int64_t* high) const {
-        double sum_low = 0;
-        double sum_high = 0;
-        for (int j = dims; j >= 0; --j) {
-            double least = sum_low;
-            double most = sum_high;
-            if (j > 0) {
-                T feature_low;
-                T feature_high;
-                params.features->range(j - 1, feature_low, feature_high);
-                const double cf_low = double(feature_low) * double(scale[j - 1]);
-                const double cf_high = double(feature_high) * double(scale[j - 1]);
-                least -= j * cf_high;
-                most -= j * cf_low;
-                sum_low += cf_low;
-                sum_high += cf_high;
-            }
-            if (!(least >= -kReach<T> && most <= kReach<T>)) {
-                refuse(params.name, ": expected features within reach of ",
-                       std::is_same_v<T, float> ? "float32" : "float64",
-                       " (a few thousand standard deviations from the origin), got lattice "
-                       "coordinates from ",
-                       least, " to ", most, "; are the standard deviations too small?");
-            }
-            const int margin = 4 * (dims + 1);
-            low[j] = static_cast<std::int64_t>(std::floor(least)) - margin;
-            high[j] = static_cast<std::int64_t>(std::ceil(most)) + margin;
-        }
-    }
-};
+}
 
 // How many of `count` things each thread does.
 std::int64_t share(std::int64_t count, const Execution& execution) {
@@ -152,7 +116,7 @@ void Lattice<T>::build(const LatticeBuildParams<T>& params) {
     }
     std::int64_t low[kMaxLatticeCorners];
     std::int64_t high[kMaxLatticeCorners];
-    Embedding<T>(dims_).bounds(params, low, high);
+    vertex_bounds(params, dims_, low, high);
     // At least two coordinates of at most 31 bits go into a word: 16 of them into 8.
     if (words_needed(dims_, low, high) == 1) {
         build_with_keys<1>(params, low, high);
@@ -265,7 +229,7 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
     using Key = VertexKey<Words>;
     const int d = dims_;
     const int corners = d + 1;
-    const Embedding<T> embedding(d);
+    const LatticeEmbedding<T> embedding(d);
     const LatticeLoops<T>& loops = lattice_loops<T>();
     const CornerKeys plain = corner_keys(layout, d);
     const std::int64_t band_end = std::min(points_, (band + 1) * kLatticeBandPoints);
@@ -290,8 +254,7 @@ void Lattice<T>::number_band(const FeatureSource<T>& source, const KeyLayout<Wor
             T* weight = weight_.data() + begin * corners + r;
             for (std::int64_t p = 0; p < count; ++p) {
                 offset[p * corners] = row[p];
-                weight[p * corners] = r > 0 ? tile->sorted[d - r][p] - tile->sorted[d - r + 1][p]
-                                            : tile->sorted[d][p] + (T(1) - tile->sorted[0][p]);
+                weight[p * corners] = tile->weight[r][p];
             }
         }
         fresh_[begin / kTile] = numbers.size();

@@ -1,16 +1,13 @@
 #include "ops/cpu/lattice_isa.h"
 
 #include "common/simd.h"
+#include "common/simplex.h"
 #include "ops/cpu/lattice_turn.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
 constexpr int kTile = kTilePoints;
-
-// Adding and taking off 1.5 * 2^(mantissa bits) rounds half to even, and compilers vectorise it.
-template <typename T>
-constexpr T kRounder = sizeof(T) == 4 ? T(12582912.0) : T(6755399441055744.0);
 
 template <typename T>
 void simplices(int d, const T* scale, TileSimplices<T>& tile) {
@@ -23,22 +20,20 @@ void simplices(int d, const T* scale, TileSimplices<T>& tile) {
     for (int j = d; j > 0; --j) {
         const T s = scale[j - 1];
         const T times = static_cast<T>(j);
-        for (int p = 0; p < kTile; ++p) {
-            const T cf = tile.feature[j - 1][p] * s;
-            elevated[j][p] = partial[p] - times * cf;
-            partial[p] += cf;
-        }
+        for (int p = 0; p < kTile; ++p)
+            elevated[j][p] = elevate(tile.feature[j - 1][p], s, times, partial[p]);
     }
     for (int p = 0; p < kTile; ++p) elevated[0][p] = partial[p];
 
     // The nearest point whose coordinates are all multiples of d+1.
+    T above[kMaxTileDims + 1][kTile];
     std::int32_t sum[kTile] = {};
     for (int i = 0; i <= d; ++i) {
         for (int p = 0; p < kTile; ++p) {
-            const T rounded = (inverse * elevated[i][p] + kRounder<T>)-kRounder<T>;
-            tile.rest[i][p] = elevated[i][p] - rounded * corners;
-            tile.origin[i][p] = static_cast<std::int32_t>(rounded);
-            sum[p] += static_cast<std::int32_t>(rounded);
+            const T multiple = nearest_multiple(elevated[i][p], inverse);
+            above[i][p] = above_multiple(elevated[i][p], multiple, corners);
+            tile.origin[i][p] = static_cast<std::int32_t>(multiple);
+            sum[p] += static_cast<std::int32_t>(multiple);
         }
     }
 
@@ -47,36 +42,42 @@ void simplices(int d, const T* scale, TileSimplices<T>& tile) {
     }
     for (int i = 0; i < d; ++i) {
         for (int j = i + 1; j <= d; ++j) {
-            for (int p = 0; p < kTile; ++p) {
-                const std::int32_t less = tile.rest[i][p] < tile.rest[j][p] ? 1 : 0;
-                tile.rank[i][p] += less;
-                tile.rank[j][p] += 1 - less;
-            }
+            for (int p = 0; p < kTile; ++p)
+                rank_pair(above[i][p], above[j][p], tile.rank[i][p], tile.rank[j][p]);
         }
     }
 
-    // Where rounding left the hyperplane, the coordinates that moved most move once more.
+    T rest[kMaxTileDims + 1][kTile];
     for (int i = 0; i <= d; ++i) {
         for (int p = 0; p < kTile; ++p) {
-            const std::int32_t moved = tile.rank[i][p];
-            const std::int32_t back = moved < 0 ? 1 : (moved > d ? -1 : 0);
-            tile.rank[i][p] = moved + back * (d + 1);
-            const std::int32_t o = tile.origin[i][p] + back;
-            tile.origin[i][p] = o;
-            tile.rest[i][p] = (elevated[i][p] - static_cast<T>(o) * corners) * inverse;
+            const std::int32_t back = move_back(tile.rank[i][p], d);
+            tile.rank[i][p] += back * (d + 1);
+            const std::int32_t multiple = tile.origin[i][p] + back;
+            tile.origin[i][p] = multiple;
+            rest[i][p] = rest_of(elevated[i][p], multiple, corners, inverse);
         }
     }
 
+    T first[kTile];
+    T higher[kTile];
     for (int r = 0; r <= d; ++r) {
         T in_place[kTile] = {};
         for (int i = 0; i <= d; ++i) {
             for (int p = 0; p < kTile; ++p) {
-                const T here = tile.rest[i][p];
+                const T here = rest[i][p];
                 in_place[p] = tile.rank[i][p] == r ? here : in_place[p];
             }
         }
-        for (int p = 0; p < kTile; ++p) tile.sorted[r][p] = in_place[p];
+        for (int p = 0; p < kTile; ++p) {
+            if (r == 0) {
+                first[p] = in_place[p];
+            } else {
+                tile.weight[d - r + 1][p] = weight_of_corner(higher[p], in_place[p]);
+            }
+            higher[p] = in_place[p];
+        }
     }
+    for (int p = 0; p < kTile; ++p) tile.weight[0][p] = weight_of_origin(first[p], higher[p]);
 }
 
 template <typename T>

@@ -20,8 +20,7 @@ constexpr int kChainSlack = 40;        // entries behind the last chain that a l
 template <typename T>
 struct TileSimplices {
     T feature[kMaxTileDims][kTilePoints];                // in; set up to the end of the tile
-    T rest[kMaxTileDims + 1][kTilePoints];               // points minus origins, in units of d+1
-    T sorted[kMaxTileDims + 1][kTilePoints];             // the same in descending order
+    T weight[kMaxTileDims + 1][kTilePoints];             // barycentric, of every corner
     std::int32_t origin[kMaxTileDims + 1][kTilePoints];  // the remainder-0 corner, in units of d+1
     std::int32_t rank[kMaxTileDims + 1][kTilePoints];  // place of a coordinate in descending order
     std::uint64_t key[kMaxTileDims + 1][kTilePoints];  // of every corner, where one word holds it
@@ -74,7 +73,7 @@ struct LatticeRowLoops {
 
 template <typename T>
 struct LatticeLoops {
-    // feature -> rest, sorted, origin, rank. `scale`: [dims], takes features into the hyperplane.
+    // feature -> weight, origin, rank. `scale`: [dims], takes features into the hyperplane.
     void (*simplices)(int dims, const T* scale, TileSimplices<T>& tile);
     // origin and rank -> key.
     void (*keys)(int dims, const CornerKeys& corners, TileSimplices<T>& tile);

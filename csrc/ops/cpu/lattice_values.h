@@ -5,6 +5,7 @@
 
 #include "ops/cpu/lattice_isa.h"
 #include "ops/lattice.h"
+#include "ops/lattice_embedding.h"
 
 namespace wsss_fast {
 
@@ -50,9 +51,7 @@ class LatticeValues {
     std::int64_t bytes() const { return memory_.bytes(); }
 
     // To multiply slices by, so that the filter keeps the mean of values on a filled lattice.
-    T gain() const {
-        return T(1) / (T(1) + T(1) / static_cast<T>(std::int64_t{1} << lattice_.dims));
-    }
+    T gain() const { return lattice_gain<T>(lattice_.dims); }
 
   private:
     struct Block {
