@@ -184,6 +184,16 @@ def check_filter_values(values: Tensor) -> None:
         )
 
 
+def check_capacity(name: str, capacity: int, vertices: Tensor) -> None:
+    """Raise if an image has more lattice vertices, of ``[N]``, than there is room for."""
+    found = _first(vertices > capacity)
+    if found is not None:
+        raise ValueError(
+            f"{name}: expected at least the lattice's vertices of every image, got {capacity} "
+            f"where image {found[0]} has {int(vertices[found])}"
+        )
+
+
 # --- common ----------------------------------------------------------------------------------------------
 
 

@@ -32,11 +32,12 @@ def cuda_crf(
     output: str,
     *,
     out: Tensor,
-) -> None:
+) -> list[Tensor]:
     """Mean field into ``out``, in groups of as many images as half of the device's memory is sure to hold.
 
     Arguments as for the CPU; ``unary`` and with it ``out`` may be of half precision. Without ``capacities``,
-    one for each kernel, each group costs one wait for the device.
+    one for each kernel, each group costs one wait for the device. The result holds how many vertices each
+    image has in the lattice of each kernel, or the one for all images of a kernel of positions.
     """
     dtype = torch.float64 if unary.dtype == torch.float64 else torch.float32
     image = (image if image.dtype == torch.uint8 else image.to(dtype)).contiguous()
@@ -46,22 +47,26 @@ def cuda_crf(
     guides = iter(features)
     dims = [next(guides).shape[1] if kind == "features" else _DIMS[kind] for kind in kinds]
     step = _images_at_once(unary, dims, dtype)
+    vertices = []
     for begin in range(0, unary.shape[0], step):
         group = slice(begin, begin + step)
-        _group(
-            image[group],
-            unary[group],
-            [f[group] for f in features],
-            compats,
-            kinds,
-            dims,
-            scales,
-            normalizations,
-            iterations,
-            capacities,
-            output,
-            out[group],
+        vertices.append(
+            _group(
+                image[group],
+                unary[group],
+                [f[group] for f in features],
+                compats,
+                kinds,
+                dims,
+                scales,
+                normalizations,
+                iterations,
+                capacities,
+                output,
+                out[group],
+            )
         )
+    return [torch.cat(of_kernel) for of_kernel in zip(*vertices, strict=True)]
 
 
 def _group(
@@ -77,7 +82,7 @@ def _group(
     capacities: Sequence[int],
     output: str,
     out: Tensor,
-) -> None:
+) -> list[Tensor]:
     """Contiguous tensors of a group of images."""
     images, sets, classes, height, width = unary.shape
     dtype = torch.float64 if unary.dtype == torch.float64 else torch.float32
@@ -98,6 +103,7 @@ def _group(
         for k, kind in enumerate(kinds)
     ]
     lattices = finished(builds, capacities)
+    vertices = [build.vertices for build in builds]
     # What sorting needed is free for the rest.
     del builds
     terms = [
@@ -141,6 +147,7 @@ def _group(
         workspace=address(workspace),
         place=cuda_place(unary),
     )
+    return vertices
 
 
 def _element(dtype: torch.dtype) -> _C.Element:

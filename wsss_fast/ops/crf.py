@@ -10,7 +10,15 @@ from torch import Tensor
 
 from wsss_fast import _checks, _launch
 from wsss_fast._device import on_cuda
-from wsss_fast._values import check_compat, check_features, check_image, check_result, check_unary, checking
+from wsss_fast._values import (
+    check_capacity,
+    check_compat,
+    check_features,
+    check_image,
+    check_result,
+    check_unary,
+    checking,
+)
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
 from wsss_fast.ops.lattice import MAX_DIMS
@@ -86,7 +94,8 @@ def _on_cpu(
 def _log_probs_on_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
     *arguments, iterations = others
-    q = _on_cpu(image, unary, *arguments, max(iterations - 1, 0), out=_empty_probs(unary))
+    q = _empty_probs(unary)
+    _on_cpu(image, unary, *arguments, max(iterations - 1, 0), out=q)
     terms_of = terms_of_each_group(image, unary, *arguments, size=1)
     for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
@@ -122,7 +131,7 @@ def _on_cuda(
             check_features("features", guide)
         for k, compat in enumerate(compats):
             check_compat(f"compat of kernel {k}", compat)
-    _launch.cuda_crf(
+    vertices = _launch.cuda_crf(
         image,
         unary,
         features,
@@ -135,8 +144,11 @@ def _on_cuda(
         output,
         out=out,
     )
-    if looking and out.dtype.is_floating_point:
-        check_result(out)
+    if looking:
+        for k, capacity in enumerate(capacities):
+            check_capacity(f"capacity of kernel {k}", capacity, vertices[k])
+        if out.dtype.is_floating_point:
+            check_result(out)
     return out
 
 

@@ -189,7 +189,7 @@ def _backward(ctx: Any, grad_energy: Tensor) -> tuple[Any, ...]:
     if grad_unary is not None:
         grad_unary = grad_unary.to(unary.dtype)
     # torch.library takes any empty list for one of tensors, whose gradient is a list.
-    of_options = [[] if option == [] else None for option in ctx.options]
+    of_options: list[Any] = [[] if option == [] else None for option in ctx.options]
     return None, grad_unary, [None] * len(features), grad_compats, *of_options
 
 

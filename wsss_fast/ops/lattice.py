@@ -35,7 +35,7 @@ def _build(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]:
         check_features("features", features)
     (lattice,), vertices = _launch.lattice_build(features, capacity)
     if looking and capacity is not None:
-        check_capacity("capacity", vertices, capacity)
+        check_capacity("capacity", capacity, vertices)
     return lattice, vertices
 
 
@@ -83,10 +83,11 @@ class PermutohedralLattice:
     Args:
         features: where the points lie, in units of the standard deviation; float32 or float64, finite. ``[d,P]`` for P points, ``[d,H,W]`` for an image, ``[N,d,H,W]`` for a batch of images,
             ``[N,d,D,H,W]`` for a batch of volumes; d = 1..16.
-        capacity: for CUDA, the most vertices that one item of the batch may have. Without it the lattice is as
-            large as its vertices need, for which building waits once for the device; with it nothing waits, so
-            that a CUDA graph can be captured. An item with more vertices filters everything to NaN
-            (:func:`wsss_fast.check_values` makes that an error). P (d+1) is always enough. The CPU needs none.
+        capacity: for CUDA, the most vertices that one item of the batch may have. Without it the lattice is
+            as large as its vertices need, for which building waits once for the device; with it nothing
+            waits, so that a CUDA graph can be captured. An item with more vertices filters everything to NaN
+            (:func:`wsss_fast.check_values` makes that an error). P (d+1) is always enough. The CPU needs
+            none.
 
     Raises:
         ValueError: wrong shape, d, or device; NaN or infinite features; features thousands of standard
@@ -95,10 +96,10 @@ class PermutohedralLattice:
         TypeError: wrong type or dtype.
 
     The lattice is built here, once. On the CPU it takes about ``P (d+1) 8`` bytes and 4 more for each vertex
-    and axis, and building and filtering give the same bits at any thread count. On CUDA it takes twice as much
-    (and about ``60 P (d+1)`` bytes while it is built), an item gives the same bits in any batch and run, and
-    an item with NaN, infinite or unreachable features filters everything to NaN, as values are not looked at.
-    Both may stand inside ``torch.compile(fullgraph=True)``.
+    and axis, and building and filtering give the same bits at any thread count. On CUDA it takes twice as
+    much (and about ``60 P (d+1)`` bytes while it is built), an item gives the same bits in any batch and
+    run, and one with NaN, infinite or unreachable features filters everything to NaN, as values are not
+    looked at. Both may stand inside ``torch.compile(fullgraph=True)``.
 
     >>> import torch, wsss_fast
     >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
@@ -181,7 +182,5 @@ class PermutohedralLattice:
         batch = values.unsqueeze(0) if self._single else values
         if batch.shape[0] != self._count or tuple(batch.shape[2:]) != self._space:
             raise ValueError(_checks.wrong("values", f"{shape} (the shape of features)", values))
-        out = torch.ops.wsss_fast.lattice_filter(
-            self._lattices, batch.flatten(2), self._dims, False, True
-        )
+        out = torch.ops.wsss_fast.lattice_filter(self._lattices, batch.flatten(2), self._dims, False, True)
         return out.reshape(values.shape)
