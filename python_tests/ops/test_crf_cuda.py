@@ -143,10 +143,13 @@ def test_gradients_in_half_precision(dtype: torch.dtype) -> None:
         torch.autograd.grad((crf(image, u, kernels=kernels).float() * factor).sum(), (u, weight))
         for u in (unary, single)
     )
+    # Q and its gradient are rounded to half precision, each number by itself: in a sum that adds up as a
+    # random walk does.
     step = torch.finfo(dtype).eps
     for gradient, truth, like in zip(found, expected, (unary, weight), strict=True):
         assert gradient.dtype == like.dtype
-        close(gradient.float(), truth, rtol=8 * step, atol=8 * step)
+        summed = unary.numel() if like is weight else 1
+        close(gradient.float(), truth, rtol=8 * step, atol=8 * step * summed**0.5)
 
 
 def test_two_runs_are_bitwise_equal(device: str) -> None:

@@ -95,7 +95,7 @@ def _log_probs_on_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
     *arguments, iterations = others
     q = _empty_probs(unary)
-    _on_cpu(image, unary, *arguments, max(iterations - 1, 0), out=q)
+    _on_cpu(image, unary, *(*arguments, max(iterations - 1, 0)), out=q)
     terms_of = terms_of_each_group(image, unary, *arguments, size=1)
     for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
