@@ -58,8 +58,8 @@ __global__ void read_energies(Maps maps, const void* unary, Element element,
 template <typename T>
 struct SlicedTerm {
     LatticeView<T> lattice;
-    const T* rows;          // [copies][lattice rows][sets][classes]
-    std::int64_t of_image;  // points of one image in the lattice, or 0: it is for all images
+    const T* rows;     // [copies][lattice rows][sets][classes]
+    bool same_in_all;  // one lattice for all images, a copy of its rows for each
     CrfCompat compat_kind;
     const T* compat;  // a matrix is transposed, its rows padded as those of the maps
 };
@@ -99,16 +99,51 @@ int lanes_of(const RowShape& shape) {
     return lanes;
 }
 
-// choose() over the values of all lanes of a row.
-template <typename T, typename Choose>
-__device__ T over_lanes(T value, int lanes, Choose&& choose) {
-    for (int step = lanes / 2; step > 0; step /= 2)
-        value = choose(value, __shfl_xor_sync(0xFFFFFFFFu, value, step));
-    return value;
-}
+// What a thread has of a row of classes: packs lane, lane + lanes, ... All threads of a warp go
+// through its shuffles; those of no row have no packs, and do nothing else.
+struct RowPart {
+    std::int64_t row;
+    std::int64_t image;
+    std::int64_t set;
+    std::int64_t point;           // in its image
+    std::int64_t point_of_batch;  // among those of all images
+    std::int64_t lane;
+    int lanes;
+    std::int64_t end;  // of the packs
+    bool is_first;     // of the threads of its row
 
-// The energies of a row's packs of one lane: in a register where it has one pack at the most, else
-// in the row itself, of which no other lane sees these packs.
+    __device__ RowPart(const Maps& maps, int lanes_of_row) : lanes(lanes_of_row) {
+        const Quotient of_row = divide(thread_number(), lanes);
+        const bool real = of_row.whole < maps.images * maps.of_image * maps.sets;
+        row = real ? of_row.whole : 0;
+        const Quotient of_point = divide(row, maps.sets);
+        set = of_point.rest;
+        point_of_batch = of_point.whole;
+        const Quotient of_image = divide(point_of_batch, maps.of_image);
+        image = of_image.whole;
+        point = of_image.rest;
+        lane = of_row.rest;
+        end = real ? maps.shape.packs : 0;
+        is_first = real && lane == 0;
+    }
+
+    // body(pack)
+    template <typename Body>
+    __device__ void for_each_pack(Body&& body) const {
+        for (std::int64_t pack = lane; pack < end; pack += lanes) body(pack);
+    }
+
+    // choose(one, another) over the values of all threads of the row.
+    template <typename T, typename Choose>
+    __device__ T over_lanes(T value, Choose&& choose) const {
+        for (int step = lanes / 2; step > 0; step /= 2)
+            value = choose(value, __shfl_xor_sync(0xFFFFFFFFu, value, step));
+        return value;
+    }
+};
+
+// The energies, and then Q, of a thread's packs: in registers where it has one pack at the most,
+// else in the row itself, of which no other thread sees these packs.
 template <bool kOnePack, int kWidth, typename T>
 class HeldPacks {
   public:
@@ -131,6 +166,98 @@ class HeldPacks {
     Pack<T, kWidth> held_;
 };
 
+template <int kWidth, typename T, typename Held>
+__device__ void add_term(const Update<T>& update, const SlicedTerm<T>& term, const RowPart& part,
+                         Held& held) {
+    using Row = Pack<T, kWidth>;
+    const std::int64_t packs = update.maps.shape.packs;
+    const std::int64_t classes = update.maps.classes;
+    // A lattice of all images has the point once for each, that of one image once, with a copy of
+    // its rows for each.
+    const std::int64_t at = term.same_in_all ? part.point : part.point_of_batch;
+    const std::int64_t first_row = term.same_in_all ? part.image * term.lattice.rows : 0;
+    const Row* rows =
+        packs_at<kWidth>(term.rows) + (first_row * update.maps.sets + part.set) * packs;
+    const auto message = [&](std::int64_t pack) {
+        return slice(term.lattice, at, rows + pack, update.maps.sets * packs);
+    };
+    if (term.compat_kind == CrfCompat::kScalar) {
+        const T weight = *term.compat;
+        part.for_each_pack([&](std::int64_t pack) {
+            Row sum = held.get(pack);
+            add_scaled(sum, weight, message(pack));
+            held.set(pack, sum);
+        });
+    } else if (term.compat_kind == CrfCompat::kDiagonal) {
+        part.for_each_pack([&](std::int64_t pack) {
+            Row sum = held.get(pack);
+            const Row own = message(pack);
+            for (int i = 0; i < kWidth; ++i) {
+                const std::int64_t c = pack * kWidth + i;
+                if (c < classes) sum.value[i] -= term.compat[c] * own.value[i];
+            }
+            held.set(pack, sum);
+        });
+    } else {
+        // Every thread of the row needs the messages of all classes.
+        T* messages = update.messages + part.row * packs * kWidth;
+        part.for_each_pack(
+            [&](std::int64_t pack) { packs_at<kWidth>(messages)[pack] = message(pack); });
+        __syncwarp();
+        part.for_each_pack([&](std::int64_t pack) {
+            Row cost = zero_pack<T, kWidth>();
+            for (std::int64_t c = 0; c < classes; ++c)
+                add_scaled(cost, messages[c], packs_at<kWidth>(term.compat)[c * packs + pack]);
+            Row sum = held.get(pack);
+            add_scaled(sum, T(-1), cost);
+            held.set(pack, sum);
+        });
+        __syncwarp();
+    }
+}
+
+// Takes the greatest energy of the row off all of them and gives the sum of their exponentials.
+// Held from then on is keep(energy, its exponential).
+template <int kWidth, typename T, typename Held, typename Keep>
+__device__ T exponentials(const RowPart& part, Held& held, Keep&& keep) {
+    T most = -static_cast<T>(INFINITY);
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) most = row.value[i] > most ? row.value[i] : most;
+    });
+    most = part.over_lanes(most, [](T a, T b) { return a > b ? a : b; });
+    T sum = 0;
+    part.for_each_pack([&](std::int64_t pack) {
+        Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const T energy = row.value[i] - most;
+            const T power = exp_nonpositive(energy);
+            sum += power;
+            row.value[i] = keep(energy, power);
+        }
+        held.set(pack, row);
+    });
+    return part.over_lanes(sum, [](T a, T b) { return a + b; });
+}
+
+// value(held) of each class to where the caller wants it.
+template <int kWidth, typename T, typename Held, typename Value>
+__device__ void write_classes(const Update<T>& update, const RowPart& part, const Held& held,
+                              Value&& value) {
+    const Output& output = update.output;
+    const bool bad = output.bad[part.image] != 0;
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const std::int64_t c = pack * kWidth + i;
+            if (c >= update.maps.classes) break;
+            store_element(output.memory, output.element,
+                          update.maps.at(part.image, part.set, c, part.point),
+                          bad ? static_cast<T>(NAN) : value(row.value[i]));
+        }
+    });
+}
+
 __device__ void store_label(void* memory, int bytes, std::int64_t i, std::int32_t label) {
     if (bytes == 1) {
         static_cast<std::uint8_t*>(memory)[i] = static_cast<std::uint8_t>(label);
@@ -141,151 +268,79 @@ __device__ void store_label(void* memory, int bytes, std::int64_t i, std::int32_
     }
 }
 
+// A class and what it has of Q.
+template <typename T>
+struct Best {
+    T q;
+    std::int32_t label;
+
+    // The greatest, and the first of equals.
+    __device__ void consider(T other_q, std::int32_t other) {
+        if (other_q > q || (other_q == q && other < label)) {
+            q = other_q;
+            label = other;
+        }
+    }
+};
+
+template <int kWidth, typename T, typename Held>
+__device__ void write_label(const Update<T>& update, const RowPart& part, const Held& held,
+                            T factor) {
+    Best<T> best{-1, 0};
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const std::int64_t c = pack * kWidth + i;
+            if (c < update.maps.classes)
+                best.consider(row.value[i] * factor, static_cast<std::int32_t>(c));
+        }
+    });
+    for (int step = part.lanes / 2; step > 0; step /= 2) {
+        const T q = __shfl_xor_sync(0xFFFFFFFFu, best.q, step);
+        const std::int32_t label = __shfl_xor_sync(0xFFFFFFFFu, best.label, step);
+        best.consider(q, label);
+    }
+    if (!part.is_first) return;
+    const Output& output = update.output;
+    const std::int64_t map = part.image * update.maps.sets + part.set;
+    store_label(output.memory, output.label_bytes, map * update.maps.of_image + part.point,
+                best.label);
+}
+
 template <bool kOnePack, int kWidth, typename T>
 __global__ void update_rows(Update<T> update, int lanes) {
-    using Row = Pack<T, kWidth>;
-    const Maps& maps = update.maps;
-    const std::int64_t packs = maps.shape.packs;
-    const Quotient of_row = divide(thread_number(), lanes);
-    const std::int64_t lane = of_row.rest;
-    // All threads of a warp go through the shuffles; those of no row do nothing else.
-    const bool real = of_row.whole < maps.images * maps.of_image * maps.sets;
-    const std::int64_t row = real ? of_row.whole : 0;
-    const Quotient of_point = divide(row, maps.sets);
-    const std::int64_t set = of_point.rest;
-    const Quotient of_image = divide(of_point.whole, maps.of_image);
-    const std::int64_t image = of_image.whole;
-    const std::int64_t point = of_image.rest;
-    const std::int64_t end = real ? packs : 0;
+    const std::int64_t packs = update.maps.shape.packs;
+    const RowPart part(update.maps, lanes);
+    Pack<T, kWidth>* out = packs_at<kWidth>(update.rows) + part.row * packs;
+    HeldPacks<kOnePack, kWidth, T> held(out);
+    const auto* energies = packs_at<kWidth>(update.energies) + part.row * packs;
+    part.for_each_pack([&](std::int64_t pack) { held.set(pack, energies[pack]); });
+    for (int k = 0; k < update.terms.count; ++k)
+        add_term<kWidth>(update, update.terms.term[k], part, held);
 
-    const auto* energies = packs_at<kWidth>(update.energies) + row * packs;
-    HeldPacks<kOnePack, kWidth, T> held(packs_at<kWidth>(update.rows) + row * packs);
-    for (std::int64_t p = lane; p < end; p += lanes) held.set(p, energies[p]);
-
-    for (int k = 0; k < update.terms.count; ++k) {
-        const SlicedTerm<T>& term = update.terms.term[k];
-        // A lattice of all images has the point once for each, that of one image once, with a set
-        // of rows for each.
-        const bool shared = term.of_image > 0;
-        const std::int64_t at = shared ? point : of_point.whole;
-        const std::int64_t first_row = shared ? image * term.lattice.rows : 0;
-        const Row* rows = packs_at<kWidth>(term.rows) + (first_row * maps.sets + set) * packs;
-        const auto message = [&](std::int64_t p) {
-            return slice(term.lattice, at, rows + p, maps.sets * packs);
-        };
-        if (term.compat_kind == CrfCompat::kScalar) {
-            const T weight = *term.compat;
-            for (std::int64_t p = lane; p < end; p += lanes) {
-                Row sum = held.get(p);
-                add_scaled(sum, weight, message(p));
-                held.set(p, sum);
-            }
-        } else if (term.compat_kind == CrfCompat::kDiagonal) {
-            for (std::int64_t p = lane; p < end; p += lanes) {
-                Row sum = held.get(p);
-                const Row own = message(p);
-                for (int i = 0; i < kWidth; ++i) {
-                    const std::int64_t c = p * kWidth + i;
-                    if (c < maps.classes) sum.value[i] -= term.compat[c] * own.value[i];
-                }
-                held.set(p, sum);
-            }
-        } else {
-            // Every lane needs the messages of all.
-            T* messages = update.messages + row * packs * kWidth;
-            for (std::int64_t p = lane; p < end; p += lanes)
-                packs_at<kWidth>(messages)[p] = message(p);
-            __syncwarp();
-            for (std::int64_t p = lane; p < end; p += lanes) {
-                Row cost = zero_pack<T, kWidth>();
-                for (std::int64_t c = 0; c < maps.classes; ++c)
-                    add_scaled(cost, messages[c], packs_at<kWidth>(term.compat)[c * packs + p]);
-                Row sum = held.get(p);
-                add_scaled(sum, T(-1), cost);
-                held.set(p, sum);
-            }
-            __syncwarp();
-        }
-    }
-
-    Row* out = packs_at<kWidth>(update.rows) + row * packs;
     if (update.then == Then::kKeep) {
-        for (std::int64_t p = lane; p < end; p += lanes) out[p] = held.get(p);
+        part.for_each_pack([&](std::int64_t pack) { out[pack] = held.get(pack); });
         return;
     }
-
-    T most = -static_cast<T>(INFINITY);
-    for (std::int64_t p = lane; p < end; p += lanes) {
-        const Row pack = held.get(p);
-        for (int i = 0; i < kWidth; ++i) most = pack.value[i] > most ? pack.value[i] : most;
+    if (update.then == Then::kOutput && update.output.kind == CrfOutput::kLogProbs) {
+        const T sum = exponentials<kWidth, T>(part, held, [](T energy, T) { return energy; });
+        const T less = std::log(sum);
+        write_classes<kWidth>(update, part, held, [less](T energy) { return energy - less; });
+        return;
     }
-    most = over_lanes(most, lanes, [](T a, T b) { return a > b ? a : b; });
-    const bool logarithm =
-        update.then == Then::kOutput && update.output.kind == CrfOutput::kLogProbs;
-    T sum = 0;
-    for (std::int64_t p = lane; p < end; p += lanes) {
-        Row pack = held.get(p);
-        for (int i = 0; i < kWidth; ++i) {
-            pack.value[i] -= most;
-            const T power = exp_nonpositive(pack.value[i]);
-            sum += power;
-            if (!logarithm) pack.value[i] = power;
-        }
-        held.set(p, pack);
-    }
-    sum = over_lanes(sum, lanes, [](T a, T b) { return a + b; });
+    const T sum = exponentials<kWidth, T>(part, held, [](T, T power) { return power; });
     const T factor = T(1) / sum;
-    const T less = logarithm ? std::log(sum) : T(0);
-
     if (update.then == Then::kSoftmax) {
-        for (std::int64_t p = lane; p < end; p += lanes) {
-            Row pack = held.get(p);
-            for (int i = 0; i < kWidth; ++i) pack.value[i] *= factor;
-            out[p] = pack;
-        }
-        return;
+        part.for_each_pack([&](std::int64_t pack) {
+            Pack<T, kWidth> q = held.get(pack);
+            for (int i = 0; i < kWidth; ++i) q.value[i] *= factor;
+            out[pack] = q;
+        });
+    } else if (update.output.kind == CrfOutput::kProbs) {
+        write_classes<kWidth>(update, part, held, [factor](T power) { return power * factor; });
+    } else {
+        write_label<kWidth>(update, part, held, factor);
     }
-
-    const Output& output = update.output;
-    const bool bad = output.bad[image] != 0;
-    if (output.kind != CrfOutput::kLabels) {
-        for (std::int64_t p = lane; p < end; p += lanes) {
-            const Row pack = held.get(p);
-            for (int i = 0; i < kWidth; ++i) {
-                const std::int64_t c = p * kWidth + i;
-                if (c >= maps.classes) break;
-                const T value = logarithm ? pack.value[i] - less : pack.value[i] * factor;
-                store_element(output.memory, output.element, maps.at(image, set, c, point),
-                              bad ? static_cast<T>(NAN) : value);
-            }
-        }
-        return;
-    }
-    // The greatest, and the first of equals.
-    T best = -1;
-    std::int32_t label = 0;
-    for (std::int64_t p = lane; p < end; p += lanes) {
-        const Row pack = held.get(p);
-        for (int i = 0; i < kWidth; ++i) {
-            const T value = pack.value[i] * factor;
-            const auto c = static_cast<std::int32_t>(p * kWidth + i);
-            if (value > best && c < maps.classes) {
-                best = value;
-                label = c;
-            }
-        }
-    }
-    for (int step = lanes / 2; step > 0; step /= 2) {
-        const T their_best = __shfl_xor_sync(0xFFFFFFFFu, best, step);
-        const std::int32_t their_label = __shfl_xor_sync(0xFFFFFFFFu, label, step);
-        if (their_best > best || (their_best == best && their_label < label)) {
-            best = their_best;
-            label = their_label;
-        }
-    }
-    if (real && lane == 0)
-        store_label(output.memory, output.label_bytes,
-                    (image * maps.sets + set) * maps.of_image + point, label);
 }
 
 // 1 / sqrt(mass) or 1 / mass, and 1 where the normalisation is none.
@@ -343,13 +398,13 @@ class MeanField {
         for (int k = 0; k < params.term_count; ++k) {
             const CrfTerm<T>& term = params.terms[k];
             Prepared prepared;
-            prepared.shared = term.kind == CrfFeatures::kPosition;
-            const std::int64_t images = prepared.shared ? 1 : params.images;
+            prepared.same_in_all = term.kind == CrfFeatures::kPosition;
+            const std::int64_t images = prepared.same_in_all ? 1 : params.images;
             const LatticeView<T> view = view_lattice<T>(term.lattice, term.lattice_bytes, images,
                                                         images * params.points, term.dims);
             RowShape shape = maps_.shape;
             shape.packs *= params.sets;
-            prepared.on = {view, prepared.shared ? params.images : 1, shape};
+            prepared.on = {view, prepared.same_in_all ? params.images : 1, shape};
             prepared.rows = carve_.template take<T>(prepared.on.lattice_values());
             prepared.matrix = nullptr;
             if (term.compat_kind == CrfCompat::kMatrix) {
@@ -391,7 +446,7 @@ class MeanField {
   private:
     struct Prepared {
         RowsOnLattice<T> on;
-        bool shared;
+        bool same_in_all;
         T* rows;    // where its messages lie after the blur
         T* matrix;  // transposed
     };
@@ -445,7 +500,7 @@ class MeanField {
             for (int k = 0; k < step.terms.count; ++k) {
                 const Prepared& term = prepared_[begin + k];
                 const CrfTerm<T>& given = params_.terms[begin + k];
-                step.terms.term[k] = {term.on.lattice, term.rows, term.shared ? params_.points : 0,
+                step.terms.term[k] = {term.on.lattice, term.rows, term.same_in_all,
                                       given.compat_kind, term.matrix ? term.matrix : given.compat};
             }
             step.then = last ? then : Then::kKeep;

@@ -101,9 +101,9 @@ __global__ void blur_axis(RowsOnLattice<T> on, int axis, const Pack<T, kWidth>* 
     to[t] = own;
 }
 
-// Blocks that share the long rows: more than run at once on any device, as how many rows there are
-// is known there only.
-constexpr std::int64_t kLongBlocks = 2048;
+// Blocks that share the long rows: about as many as run at once. How many rows there are
+// is known on the device only.
+constexpr std::int64_t kLongBlocks = 512;
 
 }  // namespace
 
