@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find csrc wsss_fast configs -type f \
 	-not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help demo test lint dev bench bench-crf bench-ops roofline clean
+.PHONY: help demo test lint dev bench bench-crf bench-cuda bench-ops roofline clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed"
@@ -14,6 +14,7 @@ help:
 	@echo "make dev    build the extension into the source tree, for work on it"
 	@echo "make bench  the benchmarks of the ops against their references"
 	@echo "make bench-crf  the dense CRF against its bars: speed, memory, accuracy (PHOTOS=DIR, or synthetic)"
+	@echo "make bench-cuda the dense CRF on this machine's GPU against its bars (scripts/gpu_check.sh does that and more)"
 	@echo "make bench-ops  the other ops against theirs (DENSE=1 measures the walk's dense matrix too, in minutes)"
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make clean  remove builds and the virtual environment"
@@ -61,6 +62,9 @@ bench: $(VENV)/.dev
 # Against the tree as `make dev` builds it, so that a change of the core is in the figures.
 bench-crf: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/crf_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+bench-cuda: dev
+	PYTHONPATH=. $(BIN)/python benchmarks/cuda_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 bench-ops: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/ops_table.py $(if $(DENSE),--dense)

@@ -7,9 +7,9 @@ What pip installs of MONAI has neither the filter's binary nor its sources. Ther
   are measured. That takes a minute, and is kept in build/monai.
 
 What is compared differs in this: MONAI builds the lattice anew in each call, one image after the other,
-divides by the filter of ones in the same pass (so ours has normalization="after"), breaks ties in rounding its
-own way, and lets a vertex without neighbours along an axis count four times. Its atomic additions make no two
-runs equal.
+divides by the filter of ones in the same pass (so ours has normalization="after"), breaks ties in rounding in
+its own way, and lets a vertex without neighbours along an axis count four times. Its atomic additions make no
+two runs equal.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def _built(sources: Path) -> Filter:
     _write(folder / "module.cpp", _MODULE)
     permutohedral = sources / "filtering" / "permutohedral"
     files = [folder / "module.cpp", *permutohedral.glob("*.cpp"), *permutohedral.glob("*.cu")]
+    (folder / "lock").unlink(missing_ok=True)  # of a build that was stopped: torch would wait for it for ever
     release = [int(part) for part in torch.__version__.split("+")[0].split(".")[:3]]
     defines = [f"-DMONAI_TORCH_VERSION={release[0] * 10000 + release[1] * 100 + release[2]}", "-DWITH_CUDA"]
     try:

@@ -1,5 +1,5 @@
-"""crf on the CPU, and on a GPU where there is one, against its reference and against pydensecrf; each round is
-a different image.
+"""crf, also on a GPU where there is one, against its reference and against pydensecrf, each round on a
+different image.
 
     python -m pytest benchmarks/bench_crf.py --benchmark-group-by=group
 
