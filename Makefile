@@ -8,12 +8,13 @@ SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find cmake csrc wsss_
 
 # The CUDA kernels, built to run on the host under AddressSanitizer, and which tests run them.
 CUDA_HOST := build/cuda-host
-CUDA_HOST_TESTS := cuda
+CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradient.py ops/test_lattice.py \
+	ops/test_lattice_cuda.py ops/test_unary.py nn/test_dense_crf.py nn/test_dense_crf_loss.py
 # AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches.
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-ops roofline clean
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops roofline clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -23,6 +24,7 @@ help:
 	@echo "make dev    build the extension into the source tree, for work on it"
 	@echo "make bench  the benchmarks of the ops against their references"
 	@echo "make bench-crf  the dense CRF against its bars: speed, memory, accuracy (PHOTOS=DIR, or synthetic)"
+	@echo "make bench-cuda the dense CRF on this machine's GPU against its bars (scripts/gpu_check.sh does that and more)"
 	@echo "make bench-ops  the other ops against theirs (DENSE=1 measures the walk's dense matrix too, in minutes)"
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make clean  remove builds and the virtual environment"
@@ -89,6 +91,9 @@ bench: $(VENV)/.dev
 # Against the tree as `make dev` builds it, so that a change of the core is in the figures.
 bench-crf: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/crf_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+bench-cuda: dev
+	PYTHONPATH=. $(BIN)/python benchmarks/cuda_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 bench-ops: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/ops_table.py $(if $(DENSE),--dense)

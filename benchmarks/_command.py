@@ -90,14 +90,16 @@ def publish(
     notes: Sequence[str],
     about: dict[str, Any],
     table: Sequence[str],
+    machine: str | None = None,
 ) -> None:
-    """``notes`` stand above the table, and in front of those of the measurement."""
+    """``notes`` stand above the table, and in front of those of the measurement. ``machine`` stands in the
+    name of the files in place of the CPU's."""
     folder = args.output
     if folder is None and args.only is None and args.repeats >= ENOUGH:
         folder = RESULTS
     if folder is None:
         return
-    name = f"{kind}_{_machine.name()}"
+    name = f"{kind}_{_machine.name() if machine is None else machine}"
     record = {
         **about,
         "cores_used_by_others": measured.disturbance,

@@ -6,6 +6,8 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import wsss_fast
 # Instruction sets that decide which kernels run.
 _ISA = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl")
 _NO_MODEL = {"amd", "intel", "cpu", "processor", "core", "genuine", "r", "tm"}
+_NO_GPU_MODEL = {"nvidia", "geforce", "tesla", "quadro"}
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -36,8 +39,21 @@ def name() -> str:
     """Such as ``epyc-2cores_torch2.14.1_wsss_fast0.1.0``."""
     words = re.findall(r"[a-z0-9]+", _cpuinfo().get("model name", "").lower())
     model = next((word for word in words if word not in _NO_MODEL), platform.machine().lower())
-    torch_version = torch.__version__.split("+")[0]
-    return f"{model}-{cores()}cores_torch{torch_version}_wsss_fast{wsss_fast.__version__}"
+    return f"{model}-{cores()}cores_{_versions()}"
+
+
+def gpu_name() -> str:
+    """Such as ``h100-80gb-hbm3_torch2.14.1_wsss_fast0.1.0``."""
+    return f"{_gpu_model(torch.cuda.get_device_name())}_{_versions()}"
+
+
+def _gpu_model(device: str) -> str:
+    words = re.findall(r"[a-z0-9]+", device.lower())
+    return "-".join(word for word in words if word not in _NO_GPU_MODEL)
+
+
+def _versions() -> str:
+    return f"torch{torch.__version__.split('+')[0]}_wsss_fast{wsss_fast.__version__}"
 
 
 class Watch:
@@ -77,6 +93,44 @@ def describe(peer: str | None = None) -> dict[str, Any]:
         **({} if peer is None else {"peer": f"{peer} {_version(peer)}"}),
         "numpy": importlib.metadata.version("numpy"),
     }
+
+
+def describe_gpu() -> dict[str, Any]:
+    """The current CUDA device."""
+    properties = torch.cuda.get_device_properties()
+    return {
+        "gpu": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_gib": round(properties.total_memory / 2**30, 1),
+        "l2_cache_mib": l2_cache() / 2**20,
+        "driver": _driver(),
+        "cuda_of_torch": torch.version.cuda,
+    }
+
+
+def l2_cache() -> int:
+    """Bytes of the current CUDA device's last cache; 128 MiB, a large one, where torch does not tell."""
+    return int(getattr(torch.cuda.get_device_properties(), "L2_cache_size", 128 * 2**20))
+
+
+def _driver() -> str | None:
+    """Of the GPU; None where nvidia-smi does not tell."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return None
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    lines = found.stdout.split()
+    return lines[0] if found.returncode == 0 and lines else None
+
+
+def gpu_headline(gpu: dict[str, Any]) -> str:
+    """What ``describe_gpu`` found, in a sentence."""
+    return (
+        f"{gpu['gpu']} (compute capability {gpu['capability']}, {gpu['multiprocessors']} multiprocessors, "
+        f"{gpu['memory_gib']:g} GiB, {gpu['l2_cache_mib']:g} MiB of last cache), driver "
+        f"{gpu['driver'] or 'unknown'}, torch's CUDA {gpu['cuda_of_torch']}."
+    )
 
 
 def _version(distribution: str) -> str:

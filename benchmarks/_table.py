@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from wsss_fast import files
 
-Form = Literal["times", "percent", "share", "small", "count", "MB"]
+Form = Literal["times", "percent", "share", "small", "count", "MB", "ms"]
 
 _HEADER = ("case", "threads", "compared with", "ours", "figure", "least to most", "bar", "aim", "result")
 _WIDTHS = (48, 7, 33, 11, 12, 24, 11, 7, 12)
@@ -22,6 +22,7 @@ _FORMS: dict[Form, tuple[str, str, str]] = {
     "small": (".1e", "g", ""),
     "count": (".0f", ".0f", ""),
     "MB": (".2f", "g", " MB"),
+    "ms": (".3f", "g", " ms"),
 }
 
 

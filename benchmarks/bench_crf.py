@@ -1,4 +1,5 @@
-"""crf against its reference and against pydensecrf, each round on a different image.
+"""crf, also on a GPU where there is one, against its reference and against pydensecrf, each round on a
+different image.
 
     python -m pytest benchmarks/bench_crf.py --benchmark-group-by=group
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import _ours
@@ -21,6 +23,7 @@ from _problem import Problem, problem
 from torch import Tensor
 
 from wsss_fast import Bilateral
+from wsss_fast._info import cuda_kernels
 from wsss_fast.reference.crf import crf as reference
 
 ROUNDS = 5
@@ -31,6 +34,13 @@ CASES = [(2, 50, 5), (4, 50, 5), (21, 50, 5), (21, 80, 13)]
 
 def ours(p: Problem, bilateral: Bilateral) -> Tensor:
     return _ours.crf(p.image, p.unary[0], bilateral)
+
+
+def ours_on_cuda(p: Problem, bilateral: Bilateral) -> Tensor:
+    """One image, which is there already. Batches are in cuda_table.py."""
+    q = _ours.crf(p.image, p.unary[0], bilateral)
+    torch.cuda.synchronize()
+    return q
 
 
 def plain_torch(p: Problem, bilateral: Bilateral) -> Tensor:
@@ -49,18 +59,27 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("run", [ours, pydensecrf, plain_torch])
+@pytest.mark.parametrize("run", [ours, ours_on_cuda, pydensecrf, plain_torch])
 @pytest.mark.parametrize(("classes", "sxy", "srgb"), CASES)
 def test_crf(benchmark: Any, run: Callable[..., Any], classes: int, sxy: float, srgb: float) -> None:
     if run is pydensecrf:
         pytest.importorskip("pydensecrf.densecrf")
+    if run is ours_on_cuda and not (torch.cuda.is_available() and cuda_kernels() == "device"):
+        pytest.skip("needs a GPU and a build with CUDA kernels")
     benchmark.group = f"crf {WIDTH}x{HEIGHT} C={classes} {sxy}/{srgb}"
     bilateral = Bilateral(sxy, srgb, 10)
     seeds = iter(range(ROUNDS))
 
     def setup() -> tuple[tuple[Problem, Bilateral], dict[str, Any]]:
         seed = next(seeds)
-        return (problem(Scene(seed).at(HEIGHT, WIDTH), classes, seed), bilateral), {}
+        p = problem(Scene(seed).at(HEIGHT, WIDTH), classes, seed)
+        if run is ours_on_cuda:
+            p = replace(p, image=p.image.cuda(), unary=p.unary.cuda())
+        return (p, bilateral), {}
 
     rounds = ROUNDS if run is not plain_torch else 1
+    if run is ours_on_cuda:
+        arguments, _ = setup()
+        seeds = iter(range(ROUNDS))
+        run(*arguments)  # the first call starts CUDA
     benchmark.pedantic(run, setup=setup, rounds=rounds)

@@ -99,10 +99,15 @@ def threads() -> Iterator[Callable[[int], None]]:
     torch.set_num_threads(before)
 
 
+def _skip_without_pipeline() -> None:
+    for module in ("timm", "segmentation_models_pytorch", "lightning_fabric"):
+        pytest.importorskip(module, reason="needs the pipeline extra")
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """All steps once, on generated images. Treat it as read-only."""
-    pytest.importorskip("timm", reason="needs the pipeline extra")
+    _skip_without_pipeline()
     from tiny_run import tiny_config
 
     from wsss_fast.steps.run import run
@@ -115,7 +120,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture
 def make_config(tmp_path: Path) -> Callable[..., Config]:
     """``make_config(data)``: the config of a tiny run in a folder of its own."""
-    pytest.importorskip("timm", reason="needs the pipeline extra")
+    _skip_without_pipeline()
     from tiny_run import tiny_config
 
     def make(data: DataConfig | None = None) -> Config:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
+
 from wsss_fast import __version__
 from wsss_fast.cli import COMMANDS, main, parse_config
 from wsss_fast.config import Config

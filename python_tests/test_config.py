@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
+
 from wsss_fast.cli import parse_config
 from wsss_fast.config import (
     Config,

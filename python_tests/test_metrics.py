@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+pytest.importorskip("torchmetrics", reason="needs the pipeline extra")
+
 from wsss_fast.metrics import ConfusionMatrix, ThresholdSweep, scores
 
 

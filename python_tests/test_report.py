@@ -17,6 +17,8 @@ import pytest
 from made_up_run import CLASSES, SIZE, MadeUpImages, made_up_config, make_up_run
 from PIL import Image
 
+pytest.importorskip("torchmetrics", reason="needs the pipeline extra")
+
 from wsss_fast import report as module
 from wsss_fast._report_charts import training_charts
 from wsss_fast._report_pictures import COLUMNS, boundaries, heat, overlay

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("torchvision", reason="needs the pipeline extra")
+
 from wsss_fast.data.folder import Folder
 from wsss_fast.data.loading import Batch, Loaded, TrainingLoader, read_images
 from wsss_fast.data.transforms import Transform, classifier_transform, irnet_transform

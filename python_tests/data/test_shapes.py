@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("torchvision", reason="needs the pipeline extra")
+
 from wsss_fast.config import DataConfig, ShapesConfig
 from wsss_fast.data import open_images
 from wsss_fast.data.loading import TrainingLoader, read_images

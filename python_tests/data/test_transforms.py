@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("torchvision", reason="needs the pipeline extra")
+
 from wsss_fast.data.transforms import (
     Transform,
     classifier_transform,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 pytest.importorskip("timm", reason="needs the pipeline extra")
+pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
 
 import timm
 from safetensors.torch import save_file

@@ -14,6 +14,8 @@ import pytest
 import torch
 from made_up_run import SIZE, MadeUpImages, half, made_up_config, make_up_run
 
+pytest.importorskip("torchmetrics", reason="needs the pipeline extra")
+
 from wsss_fast.config import CrfConfig, EvaluateConfig
 from wsss_fast.files import DataError, read_mask, write_json, write_mask
 from wsss_fast.steps import evaluate as module

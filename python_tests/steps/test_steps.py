@@ -14,6 +14,8 @@ import torch
 from conftest import close
 
 pytest.importorskip("timm", reason="needs the pipeline extra")
+pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
+pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
