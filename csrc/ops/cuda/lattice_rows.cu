@@ -22,21 +22,57 @@ __device__ Pack<T, kWidth> sum_entries(const LatticeView<T>& lattice, std::int64
     return sum;
 }
 
-// A thread for each pack of each row. Long rows are left to splat_long.
+// How threads of a warp share a row: `abreast` have a pack each, or every abreast-th, and `parts`
+// of those have a part of the entries each. Both are powers of two.
+struct Team {
+    int abreast;
+    int parts;
+};
+
+Team team_of(const RowShape& shape) {
+    Team team{1, 1};
+    while (team.abreast < 32 && team.abreast < shape.packs) team.abreast *= 2;
+    // Most rows have 10 to 30 entries: more parts would find nothing to do.
+    while (team.parts < 8 && 2 * team.parts * team.abreast <= 32) team.parts *= 2;
+    return team;
+}
+
+template <typename T, int kWidth>
+__device__ Pack<T, kWidth> shuffle_xor(const Pack<T, kWidth>& pack, int lanes) {
+    Pack<T, kWidth> other;
+    for (int k = 0; k < kWidth; ++k)
+        other.value[k] = __shfl_xor_sync(0xFFFFFFFFu, pack.value[k], lanes);
+    return other;
+}
+
+// A team for each row. Long rows are left to splat_long, but all threads of a warp go through its
+// shuffles.
 template <int kWidth, typename T>
-__global__ void splat_rows(RowsOnLattice<T> on, const Pack<T, kWidth>* points,
+__global__ void splat_rows(RowsOnLattice<T> on, Team team, const Pack<T, kWidth>* points,
                            Pack<T, kWidth>* rows) {
     const LatticeView<T>& lattice = on.lattice;
     const std::int64_t packs = on.shape.packs;
-    const std::int64_t t = thread_number();
-    if (t >= on.copies * lattice.rows * packs) return;
-    const Quotient of_row = divide(t, packs);
-    const Quotient of_copy = divide(of_row.whole, lattice.rows);
+    const Quotient of_team = divide(thread_number(), team.parts * team.abreast);
+    const int lane = static_cast<int>(of_team.rest);
+    const int part = lane / team.abreast;
+    const bool real = of_team.whole < on.copies * lattice.rows;
+    const std::int64_t row = real ? of_team.whole : 0;
+    const Quotient of_copy = divide(row, lattice.rows);
     const std::int64_t begin = lattice.begin[of_copy.rest];
     const std::int64_t end = lattice.end[of_copy.rest];
-    if (end - begin > kLongEntries) return;
-    if (points) points += of_copy.whole * lattice.points * packs + of_row.rest;
-    rows[t] = sum_entries(lattice, begin, end, 1, points, packs);
+    const bool mine = real && end - begin <= kLongEntries;
+    if (points) points += of_copy.whole * lattice.points * packs;
+    for (std::int64_t first = 0; first < packs; first += team.abreast) {
+        const std::int64_t pack = first + lane % team.abreast;
+        Pack<T, kWidth> sum = zero_pack<T, kWidth>();
+        if (mine && pack < packs) {
+            sum = sum_entries(lattice, begin + part, end, team.parts,
+                              points ? points + pack : nullptr, packs);
+        }
+        for (int step = team.parts / 2; step > 0; step /= 2)
+            add_scaled(sum, T(1), shuffle_xor(sum, step * team.abreast));
+        if (mine && pack < packs && part == 0) rows[row * packs + pack] = sum;
+    }
 }
 
 template <typename T, int kWidth>
@@ -111,8 +147,9 @@ template <typename T>
 void splat(const RowsOnLattice<T>& on, const T* points, T* rows, const Place& place) {
     with_width(on.shape.width, [&](auto width) {
         constexpr int kWidth = decltype(width)::value;
-        launch(&splat_rows<kWidth, T>, for_each(on.lattice_rows() * on.shape.packs), place, on,
-               packs_at<kWidth>(points), packs_at<kWidth>(rows));
+        const Team team = team_of(on.shape);
+        launch(&splat_rows<kWidth, T>, for_each(on.lattice_rows() * team.parts * team.abreast),
+               place, on, team, packs_at<kWidth>(points), packs_at<kWidth>(rows));
         const std::int64_t most = on.copies * (on.lattice.entries / kLongEntries);
         launch(&splat_long<kWidth, T>, Shape{most < kLongBlocks ? most : kLongBlocks}, place, on,
                packs_at<kWidth>(points), packs_at<kWidth>(rows));

@@ -9,7 +9,7 @@
 namespace wsss_fast::cuda {
 
 // A vertex with more points than this is splatted to by a whole block.
-constexpr std::int64_t kLongEntries = 64;
+constexpr std::int64_t kLongEntries = 256;
 
 struct alignas(8) Neighbours {
     std::int32_t before;  // rows, or -1 for none
