@@ -79,6 +79,8 @@ function(wsss_fast_add_kernels name)
   target_link_libraries(${name} PRIVATE wsss_fast_core)
   target_compile_definitions(${name} PRIVATE WSSS_FAST_ISA=cuda)
   target_compile_options(${name} PRIVATE ${WSSS_FAST_CUDA_FLAGS})
+  # They compile without the core being built first.
+  set_target_properties(${name} PROPERTIES OPTIMIZE_DEPENDENCIES ON)
 endfunction()
 
 wsss_fast_add_kernels(wsss_fast_kernels ${WSSS_FAST_KERNELS})
