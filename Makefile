@@ -56,12 +56,12 @@ test: $(VENV)/.test
 	cd python_tests && $(abspath $(BIN))/pytest -c ../pyproject.toml .
 	$(MAKE) test-cuda-host
 
-# Its own build folder: the package's is of other flags.
+# Its own build folder: the package's is of other flags. Not stripped: reports name lines.
 $(CUDA_HOST)/.made: $(VENV)/.made $(SOURCES)
 	rm -rf $(CUDA_HOST)
 	CXX="$(CXX)" $(BIN)/python -m pip install --disable-pip-version-check --no-deps --target $(CUDA_HOST) \
 		-C build-dir='build/cuda-host-{wheel_tag}' -C cmake.define.WSSS_FAST_CUDA=HOST \
-		-C cmake.define.WSSS_FAST_WERROR=ON .
+		-C cmake.define.WSSS_FAST_WERROR=ON -C install.strip=false .
 	touch $@
 
 test-cuda-host: $(VENV)/.test $(CUDA_HOST)/.made

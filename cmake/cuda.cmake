@@ -58,31 +58,36 @@ set(CMAKE_CUDA_STANDARD 17)
 set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_EXTENSIONS OFF)
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
-find_package(CUDAToolkit REQUIRED)
 
-# As on the CPU: no fused multiply-add, the same warnings (but pedantic ones: nvcc's own output has
-# extensions of the language).
-set(WSSS_FAST_CUDA_FLAGS -O3 --fmad=false
-  -Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion,-Wno-sign-conversion,-ffp-contract=off)
-if(WSSS_FAST_WERROR)
-  list(APPEND WSSS_FAST_CUDA_FLAGS -Werror=all-warnings -Xcompiler=-Werror)
+# As on the CPU: no fused multiply-add, so that both give the same bits, and the same warnings (but
+# pedantic ones: nvcc's own output has extensions of the language).
+set(WSSS_FAST_CUDA_FLAGS -O3 --fmad=false)
+if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+  list(APPEND WSSS_FAST_CUDA_FLAGS
+    -Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion,-Wno-sign-conversion,-ffp-contract=off)
+  if(WSSS_FAST_WERROR)
+    list(APPEND WSSS_FAST_CUDA_FLAGS -Werror=all-warnings -Xcompiler=-Werror)
+  endif()
+  # Ours, and not those of the CUDA runtime that torch brings: the names are the same.
+  target_link_options(wsss_fast_core PUBLIC LINKER:--exclude-libs,ALL)
 endif()
 
-# OBJECT libraries of the kernels, for one architecture list and set of flags.
+# Static libraries, of which one may need the other: by them CMake knows to link the CUDA runtime, the
+# static one unless it is told otherwise.
 function(wsss_fast_add_kernels name)
-  add_library(${name} OBJECT ${ARGN})
-  target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
+  add_library(${name} STATIC ${ARGN})
+  target_link_libraries(${name} PRIVATE wsss_fast_core)
   target_compile_definitions(${name} PRIVATE WSSS_FAST_ISA=cuda)
   target_compile_options(${name} PRIVATE ${WSSS_FAST_CUDA_FLAGS})
+  # They compile without the core being built first.
+  set_target_properties(${name} PROPERTIES OPTIMIZE_DEPENDENCIES ON)
 endfunction()
 
 wsss_fast_add_kernels(wsss_fast_kernels ${WSSS_FAST_KERNELS})
-target_sources(wsss_fast_core PRIVATE ${WSSS_FAST_CUDA_SOURCES} $<TARGET_OBJECTS:wsss_fast_kernels>)
+target_link_libraries(wsss_fast_core PUBLIC wsss_fast_kernels)
+target_sources(wsss_fast_core PRIVATE ${WSSS_FAST_CUDA_SOURCES})
+target_include_directories(wsss_fast_core PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_definitions(wsss_fast_core PUBLIC WSSS_FAST_CUDA)
-target_include_directories(wsss_fast_core PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
-target_link_libraries(wsss_fast_core PUBLIC CUDA::cudart_static)
-# Ours, and not those of the CUDA runtime that torch brings: the names are the same.
-target_link_options(wsss_fast_core PUBLIC LINKER:--exclude-libs,ALL)
 
 # Not in the package: that they compile is worth knowing (`make cuda-all`).
 wsss_fast_add_kernels(wsss_fast_shim_kernels ${WSSS_FAST_SHIM_KERNELS})

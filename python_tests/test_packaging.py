@@ -36,8 +36,9 @@ def test_the_binary_has_no_torch_symbol() -> None:
     assert "PyInit__C" in symbols
     assert not re.search(r"\b(at|c10|torch)::", symbols)
     assert not re.search(r"\bGOMP_|\bomp_|__kmpc_", symbols)  # no OpenMP either
-    assert not re.search(r"\b__?cuda\w*|\bcuda[A-Z]", symbols)  # torch's CUDA runtime has the same names
-    assert not re.search(r"\bstd::.*(ostream|stringstream|ios_base)\b", symbols)  # see common/refuse.h
+    assert not re.search(r"\b(__)?cuda[A-Z]", symbols)  # torch's CUDA runtime has the same names
+    # See common/refuse.h. CUB includes <iostream>, which initialises it and no more.
+    assert not re.search(r"\bstd::.*(ostream|stringstream|ios_base(?!::Init))\b", symbols)
 
 
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="needs ldd")

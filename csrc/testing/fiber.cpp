@@ -39,8 +39,9 @@ Stack::~Stack() {
 
 std::size_t Stack::bytes() { return kStackBytes; }
 
-Fiber::Fiber(Body body)
-    : body_(body), inside_(fresh_stack(stack_.bottom(), Stack::bytes(), &Fiber::enter)) {}
+Fiber::Fiber(Body body) : body_(body) {
+    prepare_stack(inside_, stack_.bottom(), Stack::bytes(), &Fiber::enter);
+}
 
 void Fiber::resume() {
     entered = this;

@@ -45,7 +45,7 @@ class Fiber {
 
     const Body body_;
     const Stack stack_;
-    StackPointer inside_;
+    StackPointer inside_{};
     StackPointer outside_{};
     bool idle_ = true;
     void* fake_stack_ = nullptr;  // AddressSanitizer's, of the body while it pauses

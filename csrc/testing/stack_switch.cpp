@@ -72,7 +72,7 @@ wsss_fast_switch_stack:
 
 namespace wsss_fast::testing {
 
-StackPointer fresh_stack(char* memory, std::size_t bytes, void (*function)()) {
+void prepare_stack(StackPointer& stack, char* memory, std::size_t bytes, void (*function)()) {
     // Zeros in all registers: frame pointers end here.
     char* const top = memory + (bytes - reinterpret_cast<std::uintptr_t>(memory + bytes) % 16);
 #if defined(__x86_64__)
@@ -87,7 +87,7 @@ StackPointer fresh_stack(char* memory, std::size_t bytes, void (*function)()) {
     char* const pointer = top - kSaved;
     std::memset(pointer, 0, kSaved);
     std::memcpy(pointer + kReturn, &function, sizeof function);
-    return pointer;
+    stack = pointer;
 }
 
 void switch_stack(StackPointer& from, StackPointer& to) { wsss_fast_switch_stack(&from, to); }
@@ -98,13 +98,11 @@ void switch_stack(StackPointer& from, StackPointer& to) { wsss_fast_switch_stack
 
 namespace wsss_fast::testing {
 
-StackPointer fresh_stack(char* memory, std::size_t bytes, void (*function)()) {
-    ucontext_t context{};
-    getcontext(&context);
-    context.uc_stack.ss_sp = memory;
-    context.uc_stack.ss_size = bytes;
-    makecontext(&context, function, 0);
-    return context;
+void prepare_stack(StackPointer& stack, char* memory, std::size_t bytes, void (*function)()) {
+    getcontext(&stack);
+    stack.uc_stack.ss_sp = memory;
+    stack.uc_stack.ss_size = bytes;
+    makecontext(&stack, function, 0);
 }
 
 void switch_stack(StackPointer& from, StackPointer& to) { swapcontext(&from, &to); }

@@ -20,8 +20,9 @@ using StackPointer = ucontext_t;
 
 #endif
 
-// A stack on which function() starts when it is first switched to. The function never returns.
-StackPointer fresh_stack(char* memory, std::size_t bytes, void (*function)());
+// Makes `stack` one on which function() starts when it is first switched to. The function never
+// returns. In place: a ucontext_t has pointers into itself.
+void prepare_stack(StackPointer& stack, char* memory, std::size_t bytes, void (*function)());
 
 // Leaves the stack that runs now in `from` and goes on with `to`.
 void switch_stack(StackPointer& from, StackPointer& to);

@@ -1,4 +1,4 @@
-"""What running CUDA kernels on the host notices: kernels that are wrong in a known way are told from right ones.
+"""What running CUDA kernels on the host notices: it tells right kernels from those wrong in a known way.
 
 The kernels are those of ``csrc/testing/shim_kernels.cu``.
 """
