@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "common/simd.h"
 #include "common/exp_nonpositive.h"
+#include "common/simd.h"
 #include "ops/cpu/path_blocks.h"
 
 namespace wsss_fast::WSSS_FAST_ISA {
