@@ -287,14 +287,14 @@ def _filter_over_ones(values: Tensor, features: Tensor) -> Tensor:
 CASES: dict[str, Case] = {
     "c21": whole("crf, C=21, 50/5", 21, FINE, 1.0),
     "c4": whole("crf, C=4, 50/5", 4, FINE, 0.3),
-    "c2": whole("crf, C=2, 50/5", 2, FINE, None),
-    "c21-coarse": whole("crf, C=21, 80/13", 21, COARSE, 1.0),
     "accuracy": accuracy,
-    "monai": monai,
+    "c21-coarse": whole("crf, C=21, 80/13", 21, COARSE, 1.0),
+    "c2": whole("crf, C=2, 50/5", 2, FINE, None),
     "bandwidth": bandwidth,
     "capacity": capacity,
     "lattice": lattice,
     "training": training,
+    "monai": monai,
 }
 
 SIZE = f"{WIDTH} x {HEIGHT}"

@@ -56,14 +56,14 @@ def main() -> None:
     print("\n\n".join(notes), end="\n\n", flush=True)
 
     print(_table.header(), flush=True)
-    failures: list[str] = []
+    failures: dict[str, bool] = {}
     cases = {name: partial(guarded, name, setting, failures) for name in args.only or CASES}
     measured = _command.measure(cases)
     about = {
         "machine": machine,
         "pictures": {picture.name: size for picture, size in chosen.items()},
         "copy_bytes_per_second": setting.bandwidth,
-        "failed": failures,
+        "failed": list(failures),
     }
     table = [_table.header(), *(_table.line(row.cells()) for row in measured.rows)]
     _command.publish(args, "cuda", measured, notes, about, table, _machine.gpu_name())
@@ -76,15 +76,18 @@ def pictures(source: str) -> dict[Picture, int]:
     return choose(found, BATCH)
 
 
-def guarded(name: str, setting: Setting, failures: list[str]) -> Iterator[Row]:
-    """The rows of a case up to where it fails, if it does."""
+def guarded(name: str, setting: Setting, failures: dict[str, bool]) -> Iterator[Row]:
+    """The rows of a case up to where it fails, if it does. After Ctrl-C no case runs, but what was measured
+    is written. ``failures``: whether that was it, by case."""
+    if any(failures.values()):
+        raise LeftOut("stopped before it")
     try:
         yield from CASES[name](setting)
     except LeftOut:
         raise
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         traceback.print_exc()
-        failures.append(name)
+        failures[name] = isinstance(error, KeyboardInterrupt)
         raise LeftOut(f"failed: {type(error).__name__}: {error}") from error
     finally:
         torch.cuda.empty_cache()

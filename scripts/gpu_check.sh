@@ -168,7 +168,7 @@ CODE
 if wanted build; then
   capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability(0))')
   rm -rf "$target"
-  step build 25 "$python" -m pip install --disable-pip-version-check --no-index --no-build-isolation --no-deps \
+  step build 20 "$python" -m pip install --disable-pip-version-check --no-index --no-build-isolation --no-deps \
     --target "$target" -C build-dir="$root/build/gpu-cmake" -C cmake.define.WSSS_FAST_CUDA=ON \
     -C cmake.define.CMAKE_CUDA_ARCHITECTURES="$capability-real" . || {
     echo "gpu_check: FAILED ${failed[*]}" >&2
@@ -194,8 +194,8 @@ pytest=("$python" -m pytest -c ../pyproject.toml -p no:cacheprovider -q)
 mapfile -t op_tests < <(find cuda ops nn -name 'test_*.py' | sort)
 if wanted tests; then
   # Apart, so that what is about the GPU comes first whatever time the rest takes.
-  step tests-ops 25 "${pytest[@]}" "${op_tests[@]}" || true
-  step tests-rest 12 "${pytest[@]}" --ignore=cuda --ignore=ops --ignore=nn . || true
+  step tests-ops 22 "${pytest[@]}" "${op_tests[@]}" || true
+  step tests-rest 10 "${pytest[@]}" --ignore=cuda --ignore=ops --ignore=nn . || true
 fi
 
 if wanted sanitizer; then
@@ -227,6 +227,9 @@ fi
 cd "$root"
 if wanted bench; then
   mkdir -p "$results"
+  if [[ -n ${WSSS_FAST_MONAI:-} ]]; then
+    step monai 10 "$python" benchmarks/_monai_peer.py || true
+  fi
   step bench 16 "$python" benchmarks/cuda_table.py --output "$results" || true
 fi
 

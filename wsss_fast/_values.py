@@ -184,12 +184,12 @@ def check_filter_values(values: Tensor) -> None:
         )
 
 
-def check_capacity(name: str, capacity: int, vertices: Tensor) -> None:
+def check_capacity(capacity: int, vertices: Tensor, of: str = "") -> None:
     """Raise if an image has more lattice vertices, of ``[N]``, than there is room for."""
     found = _first(vertices > capacity)
     if found is not None:
         raise ValueError(
-            f"{name}: expected at least the lattice's vertices of every image, got {capacity} "
+            f"capacity{of}: expected at least as much as the vertices of each image's lattice, got {capacity} "
             f"where image {found[0]} has {int(vertices[found])}"
         )
 

@@ -138,6 +138,7 @@ def test_single_batch_and_list_agree() -> None:
         assert torch.equal(gradient, torch.autograd.grad(crf(i, u)[0].sum(), u)[0])
 
 
+@cpu_only(reason="CUDA always works on groups")
 @pytest.mark.parametrize("form", ["scalar", "vector", "matrix"])
 def test_groups_of_images(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As on CUDA: several images at a time, and all of their pixels, here more than the CPU takes at once.
@@ -147,9 +148,9 @@ def test_groups_of_images(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[int] = []
     lattice_build = mean_field._launch.lattice_build
 
-    def counted(features: Tensor) -> Any:
+    def counted(features: Tensor, capacity: int | None) -> Any:
         built.append(features.shape[0])
-        return lattice_build(features)
+        return lattice_build(features, capacity)
 
     def gradients() -> tuple[Tensor, ...]:
         q = crf(image, unary, kernels=kernels(compats), iterations=iterations)
@@ -269,7 +270,7 @@ def arguments(count: int) -> tuple[Any, ...]:
     compats = [torch.randn(s, dtype=torch.float64) for s in ((), (3,), (3, 3))][:count]
     features = [torch.randn(1, 4, 5, 6, dtype=torch.float64)] * (count == 3)
     scales = [3.0, 4.0, 9.0, 9.0, 9.0] * count
-    return image, unary, features, compats, kinds, scales, ["symmetric"] * count, 2
+    return image, unary, features, compats, kinds, scales, ["symmetric"] * count, [], 2
 
 
 def test_empty_batch_and_no_kernels() -> None:

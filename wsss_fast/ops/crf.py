@@ -146,7 +146,7 @@ def _on_cuda(
     )
     if looking:
         for k, capacity in enumerate(capacities):
-            check_capacity(f"capacity of kernel {k}", capacity, vertices[k])
+            check_capacity(capacity, vertices[k], f" of kernel {k}")
         if out.dtype.is_floating_point:
             check_result(out)
     return out

@@ -35,7 +35,7 @@ def _build(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]:
         check_features("features", features)
     (lattice,), vertices = _launch.lattice_build(features, capacity)
     if looking and capacity is not None:
-        check_capacity("capacity", capacity, vertices)
+        check_capacity(capacity, vertices)
     return lattice, vertices
 
 
