@@ -189,7 +189,7 @@ def check_capacity(capacity: int, vertices: Tensor, of: str = "") -> None:
     found = _first(vertices > capacity)
     if found is not None:
         raise ValueError(
-            f"capacity{of}: expected at least as much as the vertices of each image's lattice, got {capacity} "
+            f"capacity{of}: expected room for the vertices of each image's lattice, got {capacity} "
             f"where image {found[0]} has {int(vertices[found])}"
         )
 

@@ -250,27 +250,30 @@ def crf(
         ValueError: a wrong shape, device or range; image values outside [0, 255] or NaN (only looked at if a
             kernel uses the image); NaN or -inf in the unary or a pixel of nothing but +inf; kernel widths
             so small that positions in the lattice leave the dtype's precision; an image or features that
-            require a gradient (unless grad mode is off, or labels are asked for). On CUDA values are looked at
-            only under :func:`wsss_fast.check_values`; a wrong one otherwise makes its own image's Q NaN.
+            require a gradient (unless grad mode is off, or labels are asked for). On CUDA values are looked
+            at only under :func:`wsss_fast.check_values`; otherwise a wrong one makes its own image's Q NaN.
         TypeError: a wrong type or dtype. Under autocast float16 and bfloat16 are taken as float32.
         NotImplementedError: in a second backward pass, through the gradient.
 
     Q and log Q are differentiable, once, in the unary and in every ``compat`` that is a tensor requiring a
     gradient: through all iterations, not through the image or features. The gradient for an entry of +inf
     is 0. Backward makes each iteration's Q anew and keeps them for one image at a time: ``iterations`` times
-    C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries (on CUDA for as many images
-    as 1 GiB holds in float32). It filters twice as often as forward, and takes about three times as long.
+    C H W numbers and, for C of less than 24, those of up to 24 / C of the M unaries; on CUDA for as many
+    images as 1 GiB holds in float32. It filters twice as often as forward, and takes about three times as
+    long.
 
-    The same bits from run to run, on the CPU at any number of threads (``torch.get_num_threads()``) and for any
-    instruction set (``wsss_fast.build_info()["isa"]``), on CUDA for an image in any batch. CPU and CUDA differ
-    by rounding. Work is launched on the current stream of the unary's device. Cost: the lattice is built once an image, that of a
-    Gaussian once a call; each iteration then touches, for every class, 6 + 3 vertices a pixel twice and
-    6 + 3 times each vertex. Memory beside input and output: a copy of the unaries of one image, a row of
-    classes for each lattice vertex (a photograph of 500 x 375 has about 190,000 at 50/5), and about 110
-    bytes a pixel. Up to 256 MiB of it are kept for the next call. There ``"log_probs"`` builds each lattice
-    once more, for the last iteration. On CUDA all images go through together, or as many as half of the
-    device's memory holds, with three rows of classes a pixel, two a vertex and, while lattices are built,
-    about 60 bytes for each of a pixel's d + 1 vertices.
+    The same bits from run to run: on the CPU at any number of threads (``torch.get_num_threads()``) and for
+    any instruction set (``wsss_fast.build_info()["isa"]``), on CUDA for an image in any batch. CPU and CUDA
+    differ by rounding. On CUDA work is launched on the current stream of the unary's device.
+
+    Cost: the lattice is built once an image, that of a Gaussian once a call; each iteration then touches, for
+    every class, 6 + 3 vertices a pixel twice and 6 + 3 times each vertex. Memory on the CPU, beside input and
+    output: a copy of the unaries of one image, a row of classes for each lattice vertex (a photograph of
+    500 x 375 has about 190,000 at 50/5), and about 110 bytes a pixel. Up to 256 MiB of it are kept for the
+    next call. ``"log_probs"`` builds each lattice once more there, for the last iteration. On CUDA all images
+    go through together, or as many as half of the device's memory is sure to hold, with three rows of classes
+    a pixel and two a vertex, after about 60 bytes for each of a pixel's d + 1 vertices while lattices are
+    built.
 
     >>> import torch, wsss_fast
     >>> image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)

@@ -14,7 +14,7 @@ from wsss_fast._values import check_capacity, check_features, check_filter_value
 MAX_DIMS = 16
 
 # The lattice of features [B,d,P] as one tensor, and how many vertices each of the B has: a tensor too, int32
-# [B], so that tracing meets no number that depends on the data but the size of the lattice. B is 1 on the CPU.
+# [B], so that tracing meets no number that depends on the data but the lattice's size. B is 1 on the CPU.
 torch.library.define(
     "wsss_fast::lattice_build",
     "(Tensor features, int? capacity) -> (Tensor lattice, Tensor vertices)",
@@ -81,7 +81,8 @@ class PermutohedralLattice:
     Filtering Using the Permutohedral Lattice", Eurographics 2010). Divide by the filter of ones for a mean.
 
     Args:
-        features: where the points lie, in units of the standard deviation; float32 or float64, finite. ``[d,P]`` for P points, ``[d,H,W]`` for an image, ``[N,d,H,W]`` for a batch of images,
+        features: where the points lie, in units of the standard deviation; float32 or float64, finite.
+            ``[d,P]`` for P points, ``[d,H,W]`` for an image, ``[N,d,H,W]`` for a batch of images,
             ``[N,d,D,H,W]`` for a batch of volumes; d = 1..16.
         capacity: for CUDA, the most vertices that one item of the batch may have. Without it the lattice is
             as large as its vertices need, for which building waits once for the device; with it nothing

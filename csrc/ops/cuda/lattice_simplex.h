@@ -65,16 +65,14 @@ __device__ bool find_simplex(const LatticeEmbedding<T>& embedding, const T* feat
         constexpr T kReach = static_cast<T>(kLatticeReach<T>);
         good &= coordinate[i] >= -kReach && coordinate[i] <= kReach;
         const T multiple = good ? nearest_multiple(coordinate[i], inverse) : T(0);
-        rest[i] = coordinate[i] - multiple * corners;
+        rest[i] = above_multiple(coordinate[i], multiple, corners);
         simplex.origin[i] = static_cast<std::int32_t>(multiple);
         sum += simplex.origin[i];
     }
     for (int i = 0; i <= d; ++i) simplex.rank[i] = sum;
     for (int i = 0; i < d; ++i) {
         for (int j = i + 1; j <= d; ++j) {
-            const std::int32_t less = rest[i] < rest[j] ? 1 : 0;
-            simplex.rank[i] += less;
-            simplex.rank[j] += 1 - less;
+            rank_pair(rest[i], rest[j], simplex.rank[i], simplex.rank[j]);
         }
     }
     for (int i = 0; i <= d; ++i) {
