@@ -22,39 +22,38 @@ __device__ Pack<T, kWidth> sum_entries(const LatticeView<T>& lattice, std::int64
     return sum;
 }
 
-// How threads of a warp share a row: `abreast` have a pack each, or every abreast-th, and `parts`
-// of those have a part of the entries each. Both are powers of two.
-struct Team {
-    int abreast;
-    int parts;
-};
-
-Team team_of(const RowShape& shape) {
-    Team team{1, 1};
-    while (team.abreast < 32 && team.abreast < shape.packs) team.abreast *= 2;
-    // Most rows have 10 to 30 entries: more parts would find nothing to do.
-    while (team.parts < 8 && 2 * team.parts * team.abreast <= 32) team.parts *= 2;
-    return team;
+// How many packs of a row a team of threads sums up at a time, a power of two. As many threads as a
+// pack has values share each of them, and with it a warp has 32 / width.
+int packs_abreast(const RowShape& shape) {
+    int packs = 1;
+    while (packs * shape.width < 32 && packs < shape.packs) packs *= 2;
+    return packs;
 }
 
+// Sums up the packs of kWidth threads side by side. The thread of number `part` among them gets the
+// value of that number.
 template <typename T, int kWidth>
-__device__ Pack<T, kWidth> shuffle_xor(const Pack<T, kWidth>& pack, int lanes) {
-    Pack<T, kWidth> other;
-    for (int k = 0; k < kWidth; ++k)
-        other.value[k] = __shfl_xor_sync(0xFFFFFFFFu, pack.value[k], lanes);
-    return other;
+__device__ T sum_of_parts(Pack<T, kWidth> pack, int part) {
+    for (int half = kWidth / 2; half > 0; half /= 2) {
+        const bool upper = (part & half) != 0;
+        for (int k = 0; k < half; ++k) {
+            const T give = upper ? pack.value[k] : pack.value[k + half];
+            const T keep = upper ? pack.value[k + half] : pack.value[k];
+            pack.value[k] = keep + __shfl_xor_sync(0xFFFFFFFFu, give, half);
+        }
+    }
+    return pack.value[0];
 }
 
-// A team for each row. Long rows are left to splat_long, but all threads of a warp go through its
-// shuffles.
+// A team for each row, whose threads have a part of the entries each. Long rows are left to
+// splat_long, but all threads of a warp go through its shuffles.
 template <int kWidth, typename T>
-__global__ void splat_rows(RowsOnLattice<T> on, Team team, const Pack<T, kWidth>* points,
-                           Pack<T, kWidth>* rows) {
+__global__ void splat_rows(RowsOnLattice<T> on, int abreast, const Pack<T, kWidth>* points,
+                           T* rows) {
     const LatticeView<T>& lattice = on.lattice;
     const std::int64_t packs = on.shape.packs;
-    const Quotient of_team = divide(thread_number(), team.parts * team.abreast);
-    const int lane = static_cast<int>(of_team.rest);
-    const int part = lane / team.abreast;
+    const Quotient of_team = divide(thread_number(), abreast * kWidth);
+    const int part = static_cast<int>(of_team.rest) % kWidth;
     const bool real = of_team.whole < on.copies * lattice.rows;
     const std::int64_t row = real ? of_team.whole : 0;
     const Quotient of_copy = divide(row, lattice.rows);
@@ -62,16 +61,15 @@ __global__ void splat_rows(RowsOnLattice<T> on, Team team, const Pack<T, kWidth>
     const std::int64_t end = lattice.end[of_copy.rest];
     const bool mine = real && end - begin <= kLongEntries;
     if (points) points += of_copy.whole * lattice.points * packs;
-    for (std::int64_t first = 0; first < packs; first += team.abreast) {
-        const std::int64_t pack = first + lane % team.abreast;
+    for (std::int64_t first = 0; first < packs; first += abreast) {
+        const std::int64_t pack = first + of_team.rest / kWidth;
         Pack<T, kWidth> sum = zero_pack<T, kWidth>();
         if (mine && pack < packs) {
-            sum = sum_entries(lattice, begin + part, end, team.parts,
-                              points ? points + pack : nullptr, packs);
+            sum = sum_entries(lattice, begin + part, end, kWidth, points ? points + pack : nullptr,
+                              packs);
         }
-        for (int step = team.parts / 2; step > 0; step /= 2)
-            add_scaled(sum, T(1), shuffle_xor(sum, step * team.abreast));
-        if (mine && pack < packs && part == 0) rows[row * packs + pack] = sum;
+        const T value = sum_of_parts(sum, part);
+        if (mine && pack < packs) rows[(row * packs + pack) * kWidth + part] = value;
     }
 }
 
@@ -147,9 +145,9 @@ template <typename T>
 void splat(const RowsOnLattice<T>& on, const T* points, T* rows, const Place& place) {
     with_width(on.shape.width, [&](auto width) {
         constexpr int kWidth = decltype(width)::value;
-        const Team team = team_of(on.shape);
-        launch(&splat_rows<kWidth, T>, for_each(on.lattice_rows() * team.parts * team.abreast),
-               place, on, team, packs_at<kWidth>(points), packs_at<kWidth>(rows));
+        const int abreast = packs_abreast(on.shape);
+        launch(&splat_rows<kWidth, T>, for_each(on.lattice_rows() * abreast * kWidth), place, on,
+               abreast, packs_at<kWidth>(points), rows);
         const std::int64_t most = on.copies * (on.lattice.entries / kLongEntries);
         launch(&splat_long<kWidth, T>, Shape{most < kLongBlocks ? most : kLongBlocks}, place, on,
                packs_at<kWidth>(points), packs_at<kWidth>(rows));
