@@ -12,7 +12,7 @@ CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradie
 	ops/test_lattice_cuda.py ops/test_unary.py nn/test_dense_crf.py nn/test_dense_crf_loss.py
 # AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches.
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
+	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
 .PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops roofline clean
 help:
@@ -65,7 +65,7 @@ $(CUDA_HOST)/.made: $(VENV)/.made $(SOURCES)
 	touch $@
 
 test-cuda-host: $(VENV)/.test $(CUDA_HOST)/.made
-	cd python_tests && $(RUN_ON_HOST) $(abspath $(BIN))/pytest -c ../pyproject.toml $(CUDA_HOST_TESTS)
+	cd python_tests && $(RUN_ON_HOST) $(abspath $(BIN))/pytest -c ../pyproject.toml --device cuda-host $(CUDA_HOST_TESTS)
 
 cuda-all: $(VENV)/.dev
 	archs=$$($(or $(CUDACXX),nvcc) --list-gpu-arch | sed -nE 's/^compute_(7[5-9]|[89].|1..)$$/\1-real/p' | paste -sd';') && \

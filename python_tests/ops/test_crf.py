@@ -459,7 +459,7 @@ def arguments(kinds: list[str]) -> tuple[Any, ...]:
     features = [torch.randn(2, 4, 7, 9) for kind in kinds if kind == "features"]
     scales = [3.0, 3.0, 9.0, 9.0, 9.0] * len(kinds)
     unary = torch.rand(2, 2, 3, 7, 9)
-    return picture(2, 3, 7, 9), unary, features, compats, kinds, scales, ["symmetric"] * len(kinds), 2
+    return picture(2, 3, 7, 9), unary, features, compats, kinds, scales, ["symmetric"] * len(kinds), [], 2
 
 
 @traced

@@ -173,7 +173,7 @@ def test_opcheck() -> None:
     for grad in (False, True):
         values = torch.randn(2, 3, 20, requires_grad=grad)
         torch.library.opcheck(
-            torch.ops.wsss_fast.lattice_filter.default, (lattice._lattices, values, False, True)
+            torch.ops.wsss_fast.lattice_filter.default, (lattice._lattices, values, 3, False, True)
         )
 
 
@@ -194,7 +194,7 @@ def test_compile() -> None:
 
 @traced
 def test_opcheck_of_building() -> None:
-    torch.library.opcheck(torch.ops.wsss_fast.lattice_build.default, (torch.randn(2, 20),))
+    torch.library.opcheck(torch.ops.wsss_fast.lattice_build.default, (torch.randn(1, 2, 20), None))
 
 
 @traced

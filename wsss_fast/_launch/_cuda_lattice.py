@@ -74,14 +74,14 @@ class CudaLatticeBuild:
         return lattice
 
 
-def finished(builds: list[CudaLatticeBuild], capacities: Sequence[int]) -> list[Tensor]:
-    """The lattices. Without capacities, one for each, this waits for the device, once for all of them."""
-    if capacities:
-        return [build.with_capacity(c) for build, c in zip(builds, capacities, strict=True)]
-    if not builds:
-        return []
-    rows = torch.stack([build.vertices.sum() for build in builds]).tolist()
-    return [build.with_rows(int(n)) for build, n in zip(builds, rows, strict=True)]
+def finished(builds: Sequence[CudaLatticeBuild], capacities: Sequence[int | None]) -> list[Tensor]:
+    """The lattices. For those without a capacity this waits for the device, once for all of them."""
+    counted = [build for build, capacity in zip(builds, capacities, strict=True) if capacity is None]
+    rows = iter(torch.stack([build.vertices.sum() for build in counted]).tolist() if counted else [])
+    return [
+        build.with_rows(next(rows)) if capacity is None else build.with_capacity(capacity)
+        for build, capacity in zip(builds, capacities, strict=True)
+    ]
 
 
 def cuda_lattice_build(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]:
@@ -91,7 +91,7 @@ def cuda_lattice_build(features: Tensor, capacity: int | None) -> tuple[Tensor, 
     build = CudaLatticeBuild(
         "features", "features", images, (1, points), dims, [1.0] * 5, features, features=features
     )
-    (lattice,) = finished([build], [] if capacity is None else [capacity])
+    (lattice,) = finished([build], [capacity])
     return lattice, build.vertices
 
 

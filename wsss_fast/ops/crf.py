@@ -10,6 +10,7 @@ from torch import Tensor
 
 from wsss_fast import _checks, _launch
 from wsss_fast._device import on_cuda
+from wsss_fast._launch import FlatKernel, flat_kernels
 from wsss_fast._values import (
     check_capacity,
     check_compat,
@@ -53,50 +54,44 @@ def _empty_labels(unary: Tensor) -> Tensor:
 
 @torch.library.impl("wsss_fast::crf", ("CPU", "CUDA"))
 def _crf(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    *lists, iterations = others
+    kernels = flat_kernels(*lists)
     if on_cuda(unary):
-        return _on_cuda(image, unary, *others, output="probs", out=_empty_probs(unary))
-    return _on_cpu(image, unary, *others, out=_empty_probs(unary))
+        return _on_cuda(image, unary, kernels, iterations, "probs", out=_empty_probs(unary))
+    return _on_cpu(image, unary, kernels, iterations, out=_empty_probs(unary))
 
 
 @torch.library.impl("wsss_fast::crf_labels", ("CPU", "CUDA"))
 def _crf_labels(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    *lists, iterations = others
+    kernels = flat_kernels(*lists)
     if on_cuda(unary):
-        return _on_cuda(image, unary, *others, output="labels", out=_empty_labels(unary))
-    return _on_cpu(image, unary, *others, out=_empty_labels(unary))
+        return _on_cuda(image, unary, kernels, iterations, "labels", out=_empty_labels(unary))
+    return _on_cpu(image, unary, kernels, iterations, out=_empty_labels(unary))
 
 
 @torch.library.impl("wsss_fast::crf_log_probs", ("CPU", "CUDA"))
 def _crf_log_probs(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    *lists, iterations = others
+    kernels = flat_kernels(*lists)
     if on_cuda(unary):
-        return _on_cuda(image, unary, *others, output="log_probs", out=_empty_probs(unary))
-    return _log_probs_on_cpu(image, unary, *others)
+        return _on_cuda(image, unary, kernels, iterations, "log_probs", out=_empty_probs(unary))
+    return _log_probs_on_cpu(image, unary, kernels, iterations)
 
 
 def _on_cpu(
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    normalizations: list[str],
-    capacities: list[int],
-    iterations: int,
-    *,
-    out: Tensor,
+    image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, *, out: Tensor
 ) -> Tensor:
-    for k, compat in enumerate(compats):
-        check_compat(f"compat of kernel {k}", compat)
-    _launch.crf(image, unary, features, compats, kinds, scales, normalizations, iterations, out=out)
+    for k, kernel in enumerate(kernels):
+        check_compat(f"compat of kernel {k}", kernel.compat)
+    _launch.crf(image, unary, kernels, iterations, out=out)
     return out
 
 
-def _log_probs_on_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+def _log_probs_on_cpu(image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
-    *arguments, iterations = others
-    q = _empty_probs(unary)
-    _on_cpu(image, unary, *(*arguments, max(iterations - 1, 0)), out=q)
-    terms_of = terms_of_each_group(image, unary, *arguments, size=1)
+    q = _on_cpu(image, unary, kernels, max(iterations - 1, 0), out=_empty_probs(unary))
+    terms_of = terms_of_each_group(image, unary, kernels, size=1)
     for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
         # A set at a time, so that only one is in memory once more.
@@ -109,47 +104,29 @@ def _log_probs_on_cpu(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
 
 
 def _on_cuda(
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    normalizations: list[str],
-    capacities: list[int],
-    iterations: int,
-    *,
-    output: str,
-    out: Tensor,
+    image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, output: str, *, out: Tensor
 ) -> Tensor:
     looking = checking(unary)
     if looking:
-        check_unary(unary)
-        if "bilateral" in kinds:
-            check_image("image", image)
-        for guide in features:
-            check_features("features", guide)
-        for k, compat in enumerate(compats):
-            check_compat(f"compat of kernel {k}", compat)
-    vertices = _launch.cuda_crf(
-        image,
-        unary,
-        features,
-        compats,
-        kinds,
-        scales,
-        normalizations,
-        iterations,
-        capacities,
-        output,
-        out=out,
-    )
+        _look(image, unary, kernels)
+    vertices = _launch.cuda_crf(image, unary, kernels, iterations, output, out=out)
     if looking:
-        for k, capacity in enumerate(capacities):
-            check_capacity(capacity, vertices[k], f" of kernel {k}")
+        for k, (kernel, counts) in enumerate(zip(kernels, vertices, strict=True)):
+            if kernel.capacity is not None:
+                check_capacity(kernel.capacity, counts, f" of kernel {k}")
         if out.dtype.is_floating_point:
             check_result(out)
     return out
+
+
+def _look(image: Tensor, unary: Tensor, kernels: list[FlatKernel]) -> None:
+    check_unary(unary)
+    if any(kernel.kind == "bilateral" for kernel in kernels):
+        check_image("image", image)
+    for k, kernel in enumerate(kernels):
+        if kernel.features is not None:
+            check_features("features", kernel.features)
+        check_compat(f"compat of kernel {k}", kernel.compat)
 
 
 @torch.library.register_fake("wsss_fast::crf")

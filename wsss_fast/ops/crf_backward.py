@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from wsss_fast._device import on_cuda
+from wsss_fast._launch import flat_kernels
 from wsss_fast.ops.mean_field import Term, blocks_of_pixels, next_logits, softmax_, terms_of_each_group
 
 # As many channels go through a filter at once on the CPU.
@@ -52,26 +53,13 @@ torch.library.define(
 
 
 @torch.library.impl("wsss_fast::crf_backward", ("CPU", "CUDA"))
-def _crf_backward(
-    grad_energy: Tensor,
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    normalizations: list[str],
-    capacities: list[int],
-    iterations: int,
-    needed: list[bool],
-) -> list[Tensor]:
-    sums = [compat.new_zeros(compat.shape, dtype=torch.float64) for compat in compats]
+def _crf_backward(grad_energy: Tensor, image: Tensor, unary: Tensor, *others: Any) -> list[Tensor]:
+    *lists, iterations, needed = others
+    kernels = flat_kernels(*lists)
+    sums = [kernel.compat.new_zeros(kernel.compat.shape, dtype=torch.float64) for kernel in kernels]
     grad_unary = unary.new_empty(unary.shape)
     size, sets = _at_once(unary, iterations)
-    terms_of = terms_of_each_group(
-        image, unary, features, compats, kinds, scales, normalizations, capacities, size=size
-    )
-    for group, terms in enumerate(terms_of):
+    for group, terms in enumerate(terms_of_each_group(image, unary, kernels, size=size)):
         images = slice(group * size, (group + 1) * size)
         parts = (t[images].flatten(3).split(sets, 1) for t in (grad_unary, grad_energy, unary))
         for out, grad, energy in zip(*parts, strict=True):
@@ -87,13 +75,9 @@ def _crf_backward_fake(
     unary: Tensor,
     features: list[Tensor],
     compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    normalizations: list[str],
-    capacities: list[int],
-    iterations: int,
-    needed: list[bool],
+    *others: Any,
 ) -> list[Tensor]:
+    needed = others[-1]
     return [
         unary.new_empty(of.shape if need else 0) for of, need in zip([unary, *compats], needed, strict=True)
     ]

@@ -10,13 +10,14 @@ looks at a value either: CUDA would have to wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from wsss_fast import _launch
 from wsss_fast._device import on_cuda
+from wsss_fast._launch import FlatKernel
 from wsss_fast.ops.features import colour_features, position_features
 
 # Pixels that small loops over the classes work on together on the CPU, so that they stay in the cache.
@@ -82,46 +83,31 @@ class Term:
 
 
 def terms_of_each_group(
-    image: Tensor,
-    unary: Tensor,
-    features: list[Tensor],
-    compats: list[Tensor],
-    kinds: list[str],
-    scales: list[float],
-    normalizations: list[str],
-    capacities: list[int],
-    *,
-    size: int,
+    image: Tensor, unary: Tensor, kernels: Sequence[FlatKernel], *, size: int
 ) -> Iterator[list[Term]]:
-    """The terms of one group of ``size`` images after the other (the last may be smaller).
-
-    The other arguments are those of crf's schema.
-    """
-    height, width = unary.shape[-2:]
+    """The terms of one group of ``size`` images after the other (the last may be smaller)."""
     same_in_all: dict[int, NormalizedFilter] = {}  # by kernel: positions do not depend on the image
     for first in range(0, unary.shape[0], size):
         group = slice(first, first + size)
         terms = []
-        guides = iter(features)
-        for k, (kind, compat) in enumerate(zip(kinds, compats, strict=True)):
-            sxy, srgb = scales[5 * k : 5 * k + 2], scales[5 * k + 2 : 5 * k + 5]
-            guide = next(guides) if kind == "features" else None
-            if k in same_in_all:
-                kernel = same_in_all[k]
-            else:
-                if guide is not None:
-                    points = guide[group].to(unary.dtype)
-                elif kind == "bilateral":
-                    points = colour_features(image[group], sxy, srgb, unary)
-                else:
-                    points = position_features(height, width, sxy, unary).unsqueeze(0)
-                kernel = NormalizedFilter(
-                    points.flatten(2), normalizations[k], capacities[k] if capacities else None
-                )
-                if kind == "gaussian":
-                    same_in_all[k] = kernel
-            terms.append(Term(kernel, compat))
+        for k, kernel in enumerate(kernels):
+            filter_ = same_in_all.get(k) or _filter_of(kernel.of_images(group), image[group], unary)
+            if kernel.kind == "gaussian":
+                same_in_all[k] = filter_
+            terms.append(Term(filter_, kernel.compat))
         yield terms
+
+
+def _filter_of(kernel: FlatKernel, image: Tensor, like: Tensor) -> NormalizedFilter:
+    """For a group of images, in the dtype of ``like`` ``[...,H,W]``."""
+    sxy, srgb = kernel.scales[:2], kernel.scales[2:]
+    if kernel.features is not None:
+        points = kernel.features.to(like.dtype)
+    elif kernel.kind == "bilateral":
+        points = colour_features(image, sxy, srgb, like)
+    else:
+        points = position_features(like.shape[-2], like.shape[-1], sxy, like).unsqueeze(0)
+    return NormalizedFilter(points.flatten(2), kernel.normalization, kernel.capacity)
 
 
 def next_logits(energy: Tensor, terms: list[Term], q: Tensor) -> Tensor:
