@@ -34,6 +34,7 @@ if(NOT CMAKE_CUDA_COMPILER)
                         "PATH, name it in the environment variable CUDACXX, or build without CUDA "
                         "(WSSS_FAST_CUDA=OFF)")
   endif()
+  message(STATUS "wsss_fast: no nvcc was found that works; the CPU's kernels alone are built")
   return()
 endif()
 

@@ -172,8 +172,7 @@ __device__ void add_term(const Update<T>& update, const SlicedTerm<T>& term, con
     using Row = Pack<T, kWidth>;
     const std::int64_t packs = update.maps.shape.packs;
     const std::int64_t classes = update.maps.classes;
-    // A lattice of all images has the point once for each, that of one image once, with a copy of
-    // its rows for each.
+    // A lattice that is the same in all images has the point once; any other has it once an image.
     const std::int64_t at = term.same_in_all ? part.point : part.point_of_batch;
     const std::int64_t first_row = term.same_in_all ? part.image * term.lattice.rows : 0;
     const Row* rows =
@@ -343,7 +342,7 @@ __global__ void update_rows(Update<T> update, int lanes) {
     }
 }
 
-// 1 / sqrt(mass) or 1 / mass, and 1 where the normalisation is none.
+// 1 / sqrt(mass) or 1 / mass, of the filter of ones in `rows`.
 template <typename T>
 __global__ void find_norms(LatticeView<T> lattice, CrfNormalization normalization, T gain,
                            const Pack<T, 1>* rows, T* norm) {
