@@ -210,7 +210,7 @@ if wanted sanitizer; then
     # without that cache, and what torch.compile makes is not ours.
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1
     tests=()
-    for file in ops/test_crf.py ops/test_crf_gradient.py ops/test_crf_cuda.py ops/test_lattice.py \
+    for file in ops/test_crf.py ops/test_crf_gradient.py ops/test_crf_cuda.py ops/test_lattice.py ops/test_lattice_cuda.py \
       nn/test_dense_crf.py nn/test_dense_crf_loss.py; do
       [[ -f $file ]] && tests+=("$file")
     done

@@ -1,4 +1,4 @@
-"""Weakly supervised semantic segmentation, with its slow parts in C++.
+"""Weakly supervised semantic segmentation, with its slow parts in C++ and CUDA.
 
 The ops work on torch tensors and need nothing but torch: :func:`crf`, :func:`random_walk`,
 :func:`path_affinity`, :func:`fuse_cams`, :func:`tta_merge`. The three steps that turn image-level labels

@@ -20,6 +20,7 @@
 namespace wsss_fast::cuda {
 
 class Carve;
+struct SortingArrays;
 
 // Where the points of a batch of images lie. Positions are the same in every image: their lattice
 // is made for one.
@@ -61,8 +62,7 @@ class LatticeBuilder {
     void link(std::int64_t rows, std::int64_t capacity, void* workspace, void* lattice);
 
   private:
-    struct Sorting;
-    Sorting cut(Carve& carve) const;
+    SortingArrays cut(Carve& carve) const;
 
     LatticePoints<T> points_;
     Place place_;

@@ -1,87 +1,12 @@
-#include <limits>
-
 #include "common/cuda/carve.h"
 #include "common/cuda/launch.h"
-#include "common/refuse.h"
 #include "ops/cuda/lattice.h"
 #include "ops/cuda/lattice_simplex.h"
+#include "ops/cuda/lattice_sorting.h"
 #include "ops/cuda/lattice_view.h"
 
 namespace wsss_fast::cuda {
 namespace {
-
-// The workspace of sort().
-struct SortingArrays {
-    std::uint64_t* key = nullptr;  // [words][corners] of corner r of point p at p (d+1) + r
-    SortedPairs pairs{};           // the corners, sorted
-    std::int32_t* rank = nullptr;  // [corners] how many vertices there are up to each
-    std::int32_t* bad = nullptr;   // [images]
-    void* scratch = nullptr;
-    std::int64_t scratch_bytes = 0;
-};
-
-// The corners in the order of their keys, as kernels see them.
-struct SortedCorners {
-    const std::uint64_t* key;       // [words][count] by corner
-    const std::uint64_t* top_word;  // [count] the last word of the keys, in order
-    const std::uint32_t* number;    // [count] the corner at each place
-    std::int64_t count;
-    std::int64_t of_image;  // of each image, whose corners lie together
-    int words;
-
-    // Whether the corners at places i and i - 1 are not the same vertex.
-    __device__ bool differs(std::int64_t i) const {
-        if (top_word[i] != top_word[i - 1]) return true;
-        for (int w = 0; w < words - 1; ++w) {
-            if (key[w * count + number[i]] != key[w * count + number[i - 1]]) return true;
-        }
-        return false;
-    }
-};
-
-template <int kDims, int kWords, typename T>
-__global__ void write_keys(LatticePoints<T> points, LatticeEmbedding<T> embedding, KeyLayout layout,
-                           std::int64_t corners, std::uint64_t* keys, std::uint32_t* numbers,
-                           std::int32_t* bad) {
-    const std::int64_t t = thread_number();
-    const std::int64_t of_image = points.height * points.width;
-    if (t >= points.images * of_image) return;
-    const std::int64_t image = t / of_image;
-    const int d = kDims > 0 ? kDims : embedding.dims;
-    Simplex<kDims, T> simplex;
-    if (!simplex_of_point(points, embedding, image, t % of_image, simplex)) bad[image] = 1;
-    for_each_key<kDims, kWords>(layout, simplex, d, image, [&](int r, const std::uint64_t* key) {
-        const std::int64_t corner = t * (d + 1) + r;
-        numbers[corner] = static_cast<std::uint32_t>(corner);
-        for (int w = 0; w < (kWords > 0 ? kWords : layout.words); ++w)
-            keys[w * corners + corner] = key[w];
-    });
-}
-
-// A word of the keys in the order that the words before it gave.
-__global__ void gather_word(const std::uint64_t* word, const std::uint32_t* number,
-                            std::int64_t count, std::uint64_t* out) {
-    const std::int64_t t = thread_number();
-    if (t < count) out[t] = word[number[t]];
-}
-
-__global__ void mark_first(SortedCorners corners, std::int32_t* first) {
-    const std::int64_t t = thread_number();
-    if (t < corners.count) first[t] = t == 0 || corners.differs(t) ? 1 : 0;
-}
-
-// How many vertices the images before this one have.
-inline __device__ std::int32_t vertices_before(const std::int32_t* rank, std::int64_t of_image,
-                                               std::int64_t image) {
-    return image == 0 ? 0 : rank[image * of_image - 1];
-}
-
-__global__ void count_vertices(const std::int32_t* rank, std::int64_t of_image, std::int64_t images,
-                               std::int32_t* vertices) {
-    const std::int64_t t = thread_number();
-    if (t >= images) return;
-    vertices[t] = vertices_before(rank, of_image, t + 1) - vertices_before(rank, of_image, t);
-}
 
 // Which rows belong to an image: all that its vertices take, or as many as it may have.
 struct RowsOfImages {
@@ -222,103 +147,6 @@ __global__ void link_neighbours(VertexKeys keys, KeyLayout layout, RowsOfImages 
 }  // namespace
 
 template <typename T>
-struct LatticeBuilder<T>::Sorting : SortingArrays {};
-
-template <typename T>
-LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& points,
-                                  const Place& place)
-    : points_(points), place_(place), embedding_(points.dims) {
-    const std::int64_t of_image = points.height * points.width;
-    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
-    if (of_image > 0 && points.images > kMost / (points.dims + 1) / of_image) {
-        refuse(name, ": expected at most 2^31 / (d + 1) points, got ", points.images * of_image);
-    }
-    corners_ = points.images * of_image * (points.dims + 1);
-    double least[kMaxLatticeCorners];
-    double most[kMaxLatticeCorners];
-    if (points.kind == CrfFeatures::kGiven) {
-        // Whether they do reach so far is known on the device only.
-        for (int i = 0; i <= points.dims; ++i) {
-            most[i] = kLatticeReach<T>;
-            least[i] = -most[i];
-        }
-    } else {
-        const T low[5] = {};
-        const T high[5] = {static_cast<T>(points.width - 1) / points.sxy[0],
-                           static_cast<T>(points.height - 1) / points.sxy[1],
-                           T(255) / points.srgb[0], T(255) / points.srgb[1],
-                           T(255) / points.srgb[2]};
-        embedding_.bounds(name, low, high, least, most);
-    }
-    layout_ = KeyLayout(points.dims, points.images, least, most);
-}
-
-template <typename T>
-typename LatticeBuilder<T>::Sorting LatticeBuilder<T>::cut(Carve& carve) const {
-    Sorting arrays;
-    arrays.bad = carve.take<std::int32_t>(points_.images);
-    arrays.rank = carve.take<std::int32_t>(corners_);
-    arrays.key = carve.take<std::uint64_t>(corners_ * layout_.words);
-    // Keys of one word need not be gathered before they are sorted.
-    arrays.pairs.keys = layout_.words == 1 ? arrays.key : carve.take<std::uint64_t>(corners_);
-    arrays.pairs.other_keys = carve.take<std::uint64_t>(corners_);
-    arrays.pairs.numbers = carve.take<std::uint32_t>(corners_);
-    arrays.pairs.other_numbers = carve.take<std::uint32_t>(corners_);
-    arrays.scratch_bytes = sum_scratch_bytes(corners_);
-    for (int w = 0; w < layout_.words; ++w) {
-        const std::int64_t bytes = sort_scratch_bytes(corners_, layout_.bits[w]);
-        if (bytes > arrays.scratch_bytes) arrays.scratch_bytes = bytes;
-    }
-    arrays.scratch = carve.take<char>(arrays.scratch_bytes);
-    return arrays;
-}
-
-template <typename T>
-std::int64_t LatticeBuilder<T>::sorting_bytes() const {
-    const OnDevice on_device(place_);
-    Carve carve;
-    cut(carve);
-    return carve.bytes();
-}
-
-template <typename T>
-void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
-    const OnDevice on_device(place_);
-    Carve carve(workspace);
-    Sorting arrays = cut(carve);
-    workspace_ = workspace;
-    vertices_ = vertices;
-    fill_bytes(arrays.bad, 0, points_.images * 4, place_);
-    fill_bytes(vertices, 0, points_.images * 4, place_);
-    if (corners_ == 0) return;
-
-    const std::int64_t points = corners_ / (points_.dims + 1);
-    const bool one = layout_.words == 1;
-    auto write = &write_keys<0, 0, T>;
-    if (one && points_.dims == 2) write = &write_keys<2, 1, T>;
-    if (one && points_.dims == 5) write = &write_keys<5, 1, T>;
-    launch(write, for_each(points), place_, points_, embedding_, layout_, corners_, arrays.key,
-           arrays.pairs.numbers, arrays.bad);
-    // From the lowest word to the highest, each sort keeping the order of those before.
-    for (int w = 0; w < layout_.words; ++w) {
-        if (!one) {
-            launch(&gather_word, for_each(corners_), place_, arrays.key + w * corners_,
-                   arrays.pairs.numbers, corners_, arrays.pairs.keys);
-        }
-        sort_pairs(arrays.pairs, corners_, layout_.bits[w], arrays.scratch, arrays.scratch_bytes,
-                   place_);
-    }
-    sorted_ = arrays.pairs;
-    const std::int64_t of_image = corners_ / points_.images;
-    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
-                                corners_,   of_image,     layout_.words};
-    launch(&mark_first, for_each(corners_), place_, corners, arrays.rank);
-    running_sum(arrays.rank, corners_, arrays.scratch, arrays.scratch_bytes, place_);
-    launch(&count_vertices, for_each(points_.images), place_, arrays.rank, of_image, points_.images,
-           vertices);
-}
-
-template <typename T>
 std::int64_t LatticeBuilder<T>::rows_of_capacity(std::int64_t capacity) const {
     const std::int64_t of_image = points_.images > 0 ? corners_ / points_.images : 0;
     return points_.images * (capacity < of_image ? capacity : of_image);
@@ -346,7 +174,7 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     const LatticeView<T> view = view_lattice<T>(lattice, bytes, points_.images,
                                                 corners_ / (points_.dims + 1), points_.dims);
     Carve sorting_carve(workspace_, Carve::Contents::kKept);
-    const Sorting arrays = cut(sorting_carve);
+    const SortingArrays arrays = cut(sorting_carve);
     Carve carve(workspace);
     auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
 
@@ -378,6 +206,7 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
            points_.height * points_.width, view);
 }
 
+// What is defined here of it.
 template class LatticeBuilder<float>;
 template class LatticeBuilder<double>;
 

@@ -1,0 +1,216 @@
+#include <cmath>
+
+#include "common/cuda/launch.h"
+#include "common/exp_nonpositive.h"
+#include "ops/cuda/crf_row.h"
+#include "ops/cuda/crf_update.h"
+#include "ops/cuda/element.h"
+#include "ops/cuda/lattice_slice.h"
+
+namespace wsss_fast::cuda {
+namespace {
+
+template <int kWidth, typename T, typename Held>
+__device__ void add_term(const Update<T>& update, const SlicedTerm<T>& term, const RowPart& part,
+                         Held& held) {
+    using Row = Pack<T, kWidth>;
+    const std::int64_t packs = update.maps.shape.packs;
+    const std::int64_t classes = update.maps.classes;
+    // A lattice that is the same in all images has the point once; any other has it once an image.
+    const std::int64_t at = term.same_in_all ? part.point : part.point_of_batch;
+    const std::int64_t first_row = term.same_in_all ? part.image * term.lattice.rows : 0;
+    const Row* rows =
+        packs_at<kWidth>(term.rows) + (first_row * update.maps.sets + part.set) * packs;
+    const auto message = [&](std::int64_t pack) {
+        return slice(term.lattice, at, rows + pack, update.maps.sets * packs);
+    };
+    if (term.compat_kind == CrfCompat::kScalar) {
+        const T weight = *term.compat;
+        part.for_each_pack([&](std::int64_t pack) {
+            Row sum = held.get(pack);
+            add_scaled(sum, weight, message(pack));
+            held.set(pack, sum);
+        });
+    } else if (term.compat_kind == CrfCompat::kDiagonal) {
+        part.for_each_pack([&](std::int64_t pack) {
+            Row sum = held.get(pack);
+            const Row own = message(pack);
+            for (int i = 0; i < kWidth; ++i) {
+                const std::int64_t c = pack * kWidth + i;
+                if (c < classes) sum.value[i] -= term.compat[c] * own.value[i];
+            }
+            held.set(pack, sum);
+        });
+    } else {
+        // Every thread of the row needs the messages of all classes.
+        T* messages = update.messages + part.row * packs * kWidth;
+        part.for_each_pack(
+            [&](std::int64_t pack) { packs_at<kWidth>(messages)[pack] = message(pack); });
+        __syncwarp();
+        part.for_each_pack([&](std::int64_t pack) {
+            Row cost = zero_pack<T, kWidth>();
+            for (std::int64_t c = 0; c < classes; ++c)
+                add_scaled(cost, messages[c], packs_at<kWidth>(term.compat)[c * packs + pack]);
+            Row sum = held.get(pack);
+            add_scaled(sum, T(-1), cost);
+            held.set(pack, sum);
+        });
+        __syncwarp();
+    }
+}
+
+// Takes the greatest energy of the row off all of them and gives the sum of their exponentials.
+// Held from then on is keep(energy, its exponential).
+template <int kWidth, typename T, typename Held, typename Keep>
+__device__ T exponentials(const RowPart& part, Held& held, Keep&& keep) {
+    T most = -static_cast<T>(INFINITY);
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) most = row.value[i] > most ? row.value[i] : most;
+    });
+    most = part.over_lanes(most, [](T a, T b) { return a > b ? a : b; });
+    T sum = 0;
+    part.for_each_pack([&](std::int64_t pack) {
+        Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const T energy = row.value[i] - most;
+            const T power = exp_nonpositive(energy);
+            sum += power;
+            row.value[i] = keep(energy, power);
+        }
+        held.set(pack, row);
+    });
+    return part.over_lanes(sum, [](T a, T b) { return a + b; });
+}
+
+// value(held) of each class to where the caller wants it.
+template <int kWidth, typename T, typename Held, typename Value>
+__device__ void write_classes(const Update<T>& update, const RowPart& part, const Held& held,
+                              Value&& value) {
+    const Output& output = update.output;
+    const bool bad = output.bad[part.image] != 0;
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const std::int64_t c = pack * kWidth + i;
+            if (c >= update.maps.classes) break;
+            store_element(output.memory, output.element,
+                          update.maps.at(part.image, part.set, c, part.point),
+                          bad ? static_cast<T>(NAN) : value(row.value[i]));
+        }
+    });
+}
+
+__device__ void store_label(void* memory, int bytes, std::int64_t i, std::int32_t label) {
+    if (bytes == 1) {
+        static_cast<std::uint8_t*>(memory)[i] = static_cast<std::uint8_t>(label);
+    } else if (bytes == 2) {
+        static_cast<std::int16_t*>(memory)[i] = static_cast<std::int16_t>(label);
+    } else {
+        static_cast<std::int32_t*>(memory)[i] = label;
+    }
+}
+
+// A class and what it has of Q.
+template <typename T>
+struct Best {
+    T q;
+    std::int32_t label;
+
+    // The greatest, and the first of equals.
+    __device__ void consider(T other_q, std::int32_t other) {
+        if (other_q > q || (other_q == q && other < label)) {
+            q = other_q;
+            label = other;
+        }
+    }
+};
+
+template <int kWidth, typename T, typename Held>
+__device__ void write_label(const Update<T>& update, const RowPart& part, const Held& held,
+                            T factor) {
+    Best<T> best{-1, 0};
+    part.for_each_pack([&](std::int64_t pack) {
+        const Pack<T, kWidth> row = held.get(pack);
+        for (int i = 0; i < kWidth; ++i) {
+            const std::int64_t c = pack * kWidth + i;
+            if (c < update.maps.classes)
+                best.consider(row.value[i] * factor, static_cast<std::int32_t>(c));
+        }
+    });
+    for (int step = part.lanes / 2; step > 0; step /= 2) {
+        const T q = __shfl_xor_sync(0xFFFFFFFFu, best.q, step);
+        const std::int32_t label = __shfl_xor_sync(0xFFFFFFFFu, best.label, step);
+        best.consider(q, label);
+    }
+    if (!part.is_first) return;
+    const Output& output = update.output;
+    const std::int64_t map = part.image * update.maps.sets + part.set;
+    store_label(output.memory, output.label_bytes, map * update.maps.of_image + part.point,
+                best.label);
+}
+
+template <bool kOnePack, int kWidth, typename T>
+__global__ void update_rows(Update<T> update, int lanes) {
+    const std::int64_t packs = update.maps.shape.packs;
+    const RowPart part(update.maps, lanes);
+    Pack<T, kWidth>* out = packs_at<kWidth>(update.rows) + part.row * packs;
+    HeldPacks<kOnePack, kWidth, T> held(out);
+    const auto* energies = packs_at<kWidth>(update.energies) + part.row * packs;
+    part.for_each_pack([&](std::int64_t pack) { held.set(pack, energies[pack]); });
+    for (int k = 0; k < update.terms.count; ++k)
+        add_term<kWidth>(update, update.terms.term[k], part, held);
+
+    if (update.then == Then::kKeep) {
+        part.for_each_pack([&](std::int64_t pack) { out[pack] = held.get(pack); });
+        return;
+    }
+    if (update.then == Then::kOutput && update.output.kind == CrfOutput::kLogProbs) {
+        const T sum = exponentials<kWidth, T>(part, held, [](T energy, T) { return energy; });
+        const T less = std::log(sum);
+        write_classes<kWidth>(update, part, held, [less](T energy) { return energy - less; });
+        return;
+    }
+    const T sum = exponentials<kWidth, T>(part, held, [](T, T power) { return power; });
+    const T factor = T(1) / sum;
+    if (update.then == Then::kSoftmax) {
+        part.for_each_pack([&](std::int64_t pack) {
+            Pack<T, kWidth> q = held.get(pack);
+            for (int i = 0; i < kWidth; ++i) q.value[i] *= factor;
+            out[pack] = q;
+        });
+    } else if (update.output.kind == CrfOutput::kProbs) {
+        write_classes<kWidth>(update, part, held, [factor](T power) { return power * factor; });
+    } else {
+        write_label<kWidth>(update, part, held, factor);
+    }
+}
+
+// The threads of a warp that share a row of classes: a power of two of them.
+int lanes_of(const RowShape& shape) {
+    int lanes = 1;
+    while (lanes < 32 && lanes < shape.packs) lanes *= 2;
+    return lanes;
+}
+
+}  // namespace
+
+template <typename T>
+void launch_update(const Update<T>& update, const Place& place) {
+    const Maps& maps = update.maps;
+    const int lanes = lanes_of(maps.shape);
+    const Shape threads = for_each(maps.rows() * lanes);
+    with_width(maps.shape.width, [&](auto width) {
+        constexpr int kWidth = decltype(width)::value;
+        if (maps.shape.packs <= lanes) {
+            launch(&update_rows<true, kWidth, T>, threads, place, update, lanes);
+        } else if constexpr (kWidth == 4) {
+            launch(&update_rows<false, kWidth, T>, threads, place, update, lanes);
+        }
+    });
+}
+
+template void launch_update(const Update<float>&, const Place&);
+template void launch_update(const Update<double>&, const Place&);
+
+}  // namespace wsss_fast::cuda

@@ -1,0 +1,151 @@
+#include <limits>
+
+#include "common/cuda/carve.h"
+#include "common/cuda/launch.h"
+#include "common/refuse.h"
+#include "ops/cuda/lattice.h"
+#include "ops/cuda/lattice_simplex.h"
+#include "ops/cuda/lattice_sorting.h"
+
+namespace wsss_fast::cuda {
+namespace {
+
+template <int kDims, int kWords, typename T>
+__global__ void write_keys(LatticePoints<T> points, LatticeEmbedding<T> embedding, KeyLayout layout,
+                           std::int64_t corners, std::uint64_t* keys, std::uint32_t* numbers,
+                           std::int32_t* bad) {
+    const std::int64_t t = thread_number();
+    const std::int64_t of_image = points.height * points.width;
+    if (t >= points.images * of_image) return;
+    const std::int64_t image = t / of_image;
+    const int d = kDims > 0 ? kDims : embedding.dims;
+    Simplex<kDims, T> simplex;
+    if (!simplex_of_point(points, embedding, image, t % of_image, simplex)) bad[image] = 1;
+    for_each_key<kDims, kWords>(layout, simplex, d, image, [&](int r, const std::uint64_t* key) {
+        const std::int64_t corner = t * (d + 1) + r;
+        numbers[corner] = static_cast<std::uint32_t>(corner);
+        for (int w = 0; w < (kWords > 0 ? kWords : layout.words); ++w)
+            keys[w * corners + corner] = key[w];
+    });
+}
+
+// A word of the keys in the order that the words before it gave.
+__global__ void gather_word(const std::uint64_t* word, const std::uint32_t* number,
+                            std::int64_t count, std::uint64_t* out) {
+    const std::int64_t t = thread_number();
+    if (t < count) out[t] = word[number[t]];
+}
+
+__global__ void mark_first(SortedCorners corners, std::int32_t* first) {
+    const std::int64_t t = thread_number();
+    if (t < corners.count) first[t] = t == 0 || corners.differs(t) ? 1 : 0;
+}
+
+__global__ void count_vertices(const std::int32_t* rank, std::int64_t of_image, std::int64_t images,
+                               std::int32_t* vertices) {
+    const std::int64_t t = thread_number();
+    if (t >= images) return;
+    vertices[t] = vertices_before(rank, of_image, t + 1) - vertices_before(rank, of_image, t);
+}
+
+}  // namespace
+
+template <typename T>
+LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& points,
+                                  const Place& place)
+    : points_(points), place_(place), embedding_(points.dims) {
+    const std::int64_t of_image = points.height * points.width;
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
+    if (of_image > 0 && points.images > kMost / (points.dims + 1) / of_image) {
+        refuse(name, ": expected at most 2^31 / (d + 1) points, got ", points.images * of_image);
+    }
+    corners_ = points.images * of_image * (points.dims + 1);
+    double least[kMaxLatticeCorners];
+    double most[kMaxLatticeCorners];
+    if (points.kind == CrfFeatures::kGiven) {
+        // Whether they do reach so far is known on the device only.
+        for (int i = 0; i <= points.dims; ++i) {
+            most[i] = kLatticeReach<T>;
+            least[i] = -most[i];
+        }
+    } else {
+        const T low[5] = {};
+        const T high[5] = {static_cast<T>(points.width - 1) / points.sxy[0],
+                           static_cast<T>(points.height - 1) / points.sxy[1],
+                           T(255) / points.srgb[0], T(255) / points.srgb[1],
+                           T(255) / points.srgb[2]};
+        embedding_.bounds(name, low, high, least, most);
+    }
+    layout_ = KeyLayout(points.dims, points.images, least, most);
+}
+
+template <typename T>
+SortingArrays LatticeBuilder<T>::cut(Carve& carve) const {
+    SortingArrays arrays;
+    arrays.bad = carve.take<std::int32_t>(points_.images);
+    arrays.rank = carve.take<std::int32_t>(corners_);
+    arrays.key = carve.take<std::uint64_t>(corners_ * layout_.words);
+    // Keys of one word need not be gathered before they are sorted.
+    arrays.pairs.keys = layout_.words == 1 ? arrays.key : carve.take<std::uint64_t>(corners_);
+    arrays.pairs.other_keys = carve.take<std::uint64_t>(corners_);
+    arrays.pairs.numbers = carve.take<std::uint32_t>(corners_);
+    arrays.pairs.other_numbers = carve.take<std::uint32_t>(corners_);
+    arrays.scratch_bytes = sum_scratch_bytes(corners_);
+    for (int w = 0; w < layout_.words; ++w) {
+        const std::int64_t bytes = sort_scratch_bytes(corners_, layout_.bits[w]);
+        if (bytes > arrays.scratch_bytes) arrays.scratch_bytes = bytes;
+    }
+    arrays.scratch = carve.take<char>(arrays.scratch_bytes);
+    return arrays;
+}
+
+template <typename T>
+std::int64_t LatticeBuilder<T>::sorting_bytes() const {
+    const OnDevice on_device(place_);
+    Carve carve;
+    cut(carve);
+    return carve.bytes();
+}
+
+template <typename T>
+void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
+    const OnDevice on_device(place_);
+    Carve carve(workspace);
+    SortingArrays arrays = cut(carve);
+    workspace_ = workspace;
+    vertices_ = vertices;
+    fill_bytes(arrays.bad, 0, points_.images * 4, place_);
+    fill_bytes(vertices, 0, points_.images * 4, place_);
+    if (corners_ == 0) return;
+
+    const std::int64_t points = corners_ / (points_.dims + 1);
+    const bool one = layout_.words == 1;
+    auto write = &write_keys<0, 0, T>;
+    if (one && points_.dims == 2) write = &write_keys<2, 1, T>;
+    if (one && points_.dims == 5) write = &write_keys<5, 1, T>;
+    launch(write, for_each(points), place_, points_, embedding_, layout_, corners_, arrays.key,
+           arrays.pairs.numbers, arrays.bad);
+    // From the lowest word to the highest, each sort keeping the order of those before.
+    for (int w = 0; w < layout_.words; ++w) {
+        if (!one) {
+            launch(&gather_word, for_each(corners_), place_, arrays.key + w * corners_,
+                   arrays.pairs.numbers, corners_, arrays.pairs.keys);
+        }
+        sort_pairs(arrays.pairs, corners_, layout_.bits[w], arrays.scratch, arrays.scratch_bytes,
+                   place_);
+    }
+    sorted_ = arrays.pairs;
+    const std::int64_t of_image = corners_ / points_.images;
+    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
+                                corners_,   of_image,     layout_.words};
+    launch(&mark_first, for_each(corners_), place_, corners, arrays.rank);
+    running_sum(arrays.rank, corners_, arrays.scratch, arrays.scratch_bytes, place_);
+    launch(&count_vertices, for_each(points_.images), place_, arrays.rank, of_image, points_.images,
+           vertices);
+}
+
+// What is defined here of it.
+template class LatticeBuilder<float>;
+template class LatticeBuilder<double>;
+
+}  // namespace wsss_fast::cuda
