@@ -13,6 +13,7 @@ from torch import Tensor
 
 import wsss_fast
 from wsss_fast import Bilateral, Features, Gaussian, crf
+from wsss_fast._launch import _cuda_crf
 from wsss_fast.ops.features import colour_features, position_features
 
 pytestmark = [
@@ -179,6 +180,26 @@ def test_images_of_a_batch_equal_single_ones(output: str) -> None:
     for n in range(4):
         alone = crf(image[n], unary[n], kernels=[*kernels, Features(guide[n], 2)], output=output)
         assert torch.equal(q[n], alone)
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_groups_of_images_that_memory_holds(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, unary = picture(5, 3, 9, 14), torch.rand(5, 2, 3, 9, 14)
+    kernels = [Gaussian(3, 3), BILATERAL, Features(torch.randn(5, 2, 9, 14), 2)]
+    for options in ({}, {"output": "labels"}, {"capacity": 9 * 14 * 6}):
+        expected = crf(image, unary, kernels=kernels, **options)
+        with monkeypatch.context() as patch, wsss_fast.check_values(True):
+            patch.setattr(_cuda_crf, "_images_at_once", lambda *of: step)
+            assert torch.equal(crf(image, unary, kernels=kernels, **options), expected)
+
+
+def test_how_many_images_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    # However little there is, one goes through.
+    unary = torch.rand(4, 1, 3, 9, 14)
+    monkeypatch.setattr(_cuda_crf, "_BYTES_ON_HOST", 1)
+    assert _cuda_crf._images_at_once(unary.cpu(), [], torch.float32) == 1
+    monkeypatch.setattr(_cuda_crf, "_BYTES_ON_HOST", 10 * 9 * 14 * 3 * 6 * 4)
+    assert _cuda_crf._images_at_once(unary.cpu(), [], torch.float32) == 10
 
 
 # --- capacity --------------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ __device__ Pack<T, kWidth> sum_entries(const LatticeView<T>& lattice, std::int64
                                        std::int64_t end, std::int64_t step,
                                        const Pack<T, kWidth>* points, std::int64_t packs) {
     Pack<T, kWidth> sum = zero_pack<T, kWidth>();
+#if defined(__CUDACC__)
+#pragma unroll 4  // so many loads are under way at once
+#endif
     for (std::int64_t i = begin; i < end; i += step) {
         const T weight = lattice.entry_weight[i];
         if (points) {

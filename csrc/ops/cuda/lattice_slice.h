@@ -14,8 +14,10 @@ __device__ Pack<T, kWidth> zero_pack() {
     return pack;
 }
 
+// Takes the pack by value: from memory it then comes in one load of up to 16 bytes, by reference in
+// one for each number.
 template <typename T, int kWidth>
-__device__ void add_scaled(Pack<T, kWidth>& sum, T factor, const Pack<T, kWidth>& pack) {
+__device__ void add_scaled(Pack<T, kWidth>& sum, T factor, Pack<T, kWidth> pack) {
     for (int k = 0; k < kWidth; ++k) sum.value[k] += factor * pack.value[k];
 }
 
