@@ -47,7 +47,10 @@ def batch_size(count: int, classes: int) -> int:
     return count * PIXELS * (3 + 4 * classes)
 
 
-def crf(of: Batch, bilateral: Bilateral, normalization: str = "symmetric") -> Tensor:
+def crf(
+    of: Batch, bilateral: Bilateral, normalization: str = "symmetric", capacity: int | None = None
+) -> Tensor:
+    """With a capacity, without the read-back of how many vertices there are."""
     return wsss_fast.crf(
         of.image,
         of.unary,
@@ -55,17 +58,6 @@ def crf(of: Batch, bilateral: Bilateral, normalization: str = "symmetric") -> Te
         gaussian=GAUSSIAN,
         bilateral=bilateral,
         normalization=normalization,
-    )
-
-
-def crf_of_capacity(of: Batch, bilateral: Bilateral, capacity: int) -> Tensor:
-    """Without the read-back of how many vertices there are."""
-    return wsss_fast.crf(
-        of.image,
-        of.unary,
-        iterations=ITERATIONS,
-        gaussian=GAUSSIAN,
-        bilateral=bilateral,
         capacity=capacity,
     )
 

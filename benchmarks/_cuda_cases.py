@@ -125,7 +125,7 @@ def capacity(setting: Setting) -> Iterator[Row]:
         for count in (1, BATCH):
             name = f"crf, C={classes}, 50/5, batch {count}"
             rotation = setting.rotation(count, classes)
-            run = partial(_cuda.crf_of_capacity, bilateral=FINE, capacity=CAPACITY)
+            run = partial(_cuda.crf, bilateral=FINE, capacity=CAPACITY)
             plain = setting.of_an_image(_calls(partial(_cuda.crf, bilateral=FINE), rotation), count)
             known = setting.of_an_image(_calls(run, rotation), count)
             yield _times(f"{name}, capacity", "without capacity", plain, known, None)

@@ -54,29 +54,28 @@ def _empty_labels(unary: Tensor) -> Tensor:
 
 @torch.library.impl("wsss_fast::crf", ("CPU", "CUDA"))
 def _crf(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
-    *lists, iterations = others
-    kernels = flat_kernels(*lists)
-    if on_cuda(unary):
-        return _on_cuda(image, unary, kernels, iterations, "probs", out=_empty_probs(unary))
-    return _on_cpu(image, unary, kernels, iterations, out=_empty_probs(unary))
-
-
-@torch.library.impl("wsss_fast::crf_labels", ("CPU", "CUDA"))
-def _crf_labels(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
-    *lists, iterations = others
-    kernels = flat_kernels(*lists)
-    if on_cuda(unary):
-        return _on_cuda(image, unary, kernels, iterations, "labels", out=_empty_labels(unary))
-    return _on_cpu(image, unary, kernels, iterations, out=_empty_labels(unary))
+    return _infer(image, unary, others, "probs", out=_empty_probs(unary))
 
 
 @torch.library.impl("wsss_fast::crf_log_probs", ("CPU", "CUDA"))
 def _crf_log_probs(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return _infer(image, unary, others, "log_probs", out=_empty_probs(unary))
+
+
+@torch.library.impl("wsss_fast::crf_labels", ("CPU", "CUDA"))
+def _crf_labels(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
+    return _infer(image, unary, others, "labels", out=_empty_labels(unary))
+
+
+def _infer(image: Tensor, unary: Tensor, others: tuple[Any, ...], output: str, *, out: Tensor) -> Tensor:
+    """``out``, filled; ``others`` are the rest of the schema."""
     *lists, iterations = others
     kernels = flat_kernels(*lists)
     if on_cuda(unary):
-        return _on_cuda(image, unary, kernels, iterations, "log_probs", out=_empty_probs(unary))
-    return _log_probs_on_cpu(image, unary, kernels, iterations)
+        return _on_cuda(image, unary, kernels, iterations, output, out=out)
+    if output == "log_probs":
+        return _log_probs_on_cpu(image, unary, kernels, iterations, out=out)
+    return _on_cpu(image, unary, kernels, iterations, out=out)
 
 
 def _on_cpu(
@@ -88,9 +87,11 @@ def _on_cpu(
     return out
 
 
-def _log_probs_on_cpu(image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int) -> Tensor:
+def _log_probs_on_cpu(
+    image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, *, out: Tensor
+) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
-    q = _on_cpu(image, unary, kernels, max(iterations - 1, 0), out=_empty_probs(unary))
+    q = _on_cpu(image, unary, kernels, max(iterations - 1, 0), out=out)
     terms_of = terms_of_each_group(image, unary, kernels, size=1)
     for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
         terms = next(terms_of) if iterations > 0 else []
