@@ -2,9 +2,6 @@
 file(GLOB WSSS_FAST_KERNELS CONFIGURE_DEPENDS
   ${CMAKE_CURRENT_SOURCE_DIR}/csrc/common/cuda/*.cu
   ${CMAKE_CURRENT_SOURCE_DIR}/csrc/ops/cuda/*.cu)
-file(GLOB WSSS_FAST_CUDA_SOURCES CONFIGURE_DEPENDS
-  ${CMAKE_CURRENT_SOURCE_DIR}/csrc/common/cuda/*.cpp
-  ${CMAKE_CURRENT_SOURCE_DIR}/csrc/ops/cuda/*.cpp)
 set(WSSS_FAST_SHIM_KERNELS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/testing/shim_kernels.cu)
 
 if(WSSS_FAST_CUDA STREQUAL "HOST")
@@ -12,13 +9,12 @@ if(WSSS_FAST_CUDA STREQUAL "HOST")
   list(FILTER WSSS_FAST_KERNELS EXCLUDE REGEX "/device_wide\\.cu$")
   file(GLOB WSSS_FAST_SHIM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/csrc/testing/*.cpp)
   list(APPEND WSSS_FAST_KERNELS ${WSSS_FAST_SHIM_KERNELS})
-  list(APPEND WSSS_FAST_CUDA_SOURCES ${WSSS_FAST_SHIM_SOURCES})
   set_source_files_properties(${WSSS_FAST_KERNELS} PROPERTIES
     LANGUAGE CXX COMPILE_OPTIONS "-x;c++" COMPILE_DEFINITIONS WSSS_FAST_ISA=cuda)
   # What runs between a kernel's threads is fast: that is most of the time of such a test.
   set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/csrc/testing/threads_on_host.cpp PROPERTIES
     COMPILE_OPTIONS "-O3;-fno-sanitize=all")
-  target_sources(wsss_fast_core PRIVATE ${WSSS_FAST_KERNELS} ${WSSS_FAST_CUDA_SOURCES})
+  target_sources(wsss_fast_core PRIVATE ${WSSS_FAST_KERNELS} ${WSSS_FAST_SHIM_SOURCES})
   target_compile_definitions(wsss_fast_core PUBLIC WSSS_FAST_CUDA WSSS_FAST_CUDA_ON_HOST)
   return()
 endif()
@@ -86,8 +82,6 @@ endfunction()
 
 wsss_fast_add_kernels(wsss_fast_kernels ${WSSS_FAST_KERNELS})
 target_link_libraries(wsss_fast_core PUBLIC wsss_fast_kernels)
-target_sources(wsss_fast_core PRIVATE ${WSSS_FAST_CUDA_SOURCES})
-target_include_directories(wsss_fast_core PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_compile_definitions(wsss_fast_core PUBLIC WSSS_FAST_CUDA)
 
 # Not in the package: that they compile is worth knowing (`make cuda-all`).

@@ -220,8 +220,25 @@ void run_lattice_filter(Address lattice, std::int64_t lattice_bytes, Address val
     });
 }
 
+// Throws where features between these, each in the precision of T, are out of its reach.
+template <typename T>
+void check_lattice_reach(const std::string& name, const std::vector<double>& low,
+                         const std::vector<double>& high) {
+    T least[kMaxLatticeDims];
+    T most[kMaxLatticeDims];
+    for (std::size_t i = 0; i < low.size(); ++i) {
+        least[i] = static_cast<T>(low.at(i));
+        most[i] = static_cast<T>(high.at(i));
+    }
+    double bounds[2][kMaxLatticeCorners];
+    const LatticeEmbedding<T> embedding(static_cast<int>(low.size()));
+    embedding.bounds(name.c_str(), least, most, bounds[0], bounds[1]);
+}
+
 template <typename T>
 void bind_crf_dtype(py::module_& m, const std::string& dtype) {
+    m.def(("check_lattice_reach_" + dtype).c_str(), &check_lattice_reach<T>, py::arg("name"),
+          py::arg("low"), py::arg("high"));
     m.def(("crf_" + dtype).c_str(), &run_crf<T>, py::kw_only(), py::arg("images"), py::arg("sets"),
           py::arg("classes"), py::arg("height"), py::arg("width"), py::arg("image_bytes"),
           py::arg("image"), py::arg("unary"), py::arg("probs"), py::arg("labels"),
@@ -592,10 +609,10 @@ void bind_cuda_lattice_of(py::module_& m, const std::string& dtype) {
     using Builder = cuda::LatticeBuilder<T>;
     using Release = py::call_guard<py::gil_scoped_release>;
     py::class_<Builder>(m, ("CudaLatticeBuilder_" + dtype).c_str())
-        .def(py::init([](const std::string& name, const std::string& kind, std::int64_t images,
-                         std::int64_t height, std::int64_t width, int dims,
-                         const std::array<double, 5>& scales, Address image_bytes, Address image,
-                         Address features, const PlaceTuple& place) {
+        .def(py::init([](const std::string& kind, std::int64_t images, std::int64_t height,
+                         std::int64_t width, int dims, const std::array<double, 5>& scales,
+                         Address image_bytes, Address image, Address features,
+                         const PlaceTuple& place) {
                  cuda::LatticePoints<T> points;
                  points.kind = crf_features(kind);
                  points.images = images;
@@ -607,12 +624,12 @@ void bind_cuda_lattice_of(py::module_& m, const std::string& dtype) {
                  points.image_bytes = pointer<const std::uint8_t>(image_bytes);
                  points.image = pointer<const T>(image);
                  points.features = pointer<const T>(features);
-                 return Builder(name.c_str(), points, cuda_place(place));
+                 return Builder(kind.c_str(), points, cuda_place(place));
              }),
-             py::kw_only(), py::arg("name"), py::arg("kind"), py::arg("images"), py::arg("height"),
-             py::arg("width"), py::arg("dims"), py::arg("scales"), py::arg("image_bytes"),
-             py::arg("image"), py::arg("features"), py::arg("place"))
-        .def("sorting_bytes", &Builder::sorting_bytes, Release())
+             py::kw_only(), py::arg("kind"), py::arg("images"), py::arg("height"), py::arg("width"),
+             py::arg("dims"), py::arg("scales"), py::arg("image_bytes"), py::arg("image"),
+             py::arg("features"), py::arg("place"))
+        .def("sorting_bytes", &Builder::sorting_bytes)
         .def(
             "sort",
             [](Builder& builder, Address workspace, Address vertices) {

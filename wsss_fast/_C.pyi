@@ -37,6 +37,8 @@ def crf_float64(
     iterations: int,
     threads: int,
 ) -> None: ...
+def check_lattice_reach_float32(name: str, low: list[float], high: list[float]) -> None: ...
+def check_lattice_reach_float64(name: str, low: list[float], high: list[float]) -> None: ...
 
 class Lattice_float32:
     @property
@@ -333,7 +335,6 @@ class _CudaLatticeBuilder:
     def __init__(
         self,
         *,
-        name: str,
         kind: str,
         images: int,
         height: int,

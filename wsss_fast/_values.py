@@ -7,19 +7,15 @@ device.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wsss_fast import _checks
+from wsss_fast import _checks, _launch
 from wsss_fast._device import on_cuda
 
 _enabled = False
-
-# As far from the origin as coordinates in the hyperplane may reach: kLatticeReach of the core.
-_REACH = {torch.float32: 262144.0, torch.float64: 268435456.0}
 
 
 class check_values:
@@ -145,32 +141,7 @@ def check_features(name: str, features: Tensor) -> None:
     if flat.numel() > 0:
         low, high = flat.aminmax(dim=2)
         for least, most in zip(low.tolist(), high.tolist(), strict=True):
-            _check_reach(name, least, most, features.dtype)
-
-
-def _check_reach(name: str, low: Sequence[float], high: Sequence[float], dtype: torch.dtype) -> None:
-    """Raise unless the hyperplane's coordinates of features in [low, high] stay within reach.
-
-    ``LatticeEmbedding::bounds`` of the core.
-    """
-    dims = len(low)
-    deviation = _rounded(math.sqrt(2 / 3) * (dims + 1), dtype)
-    sum_low = sum_high = 0.0
-    for j in range(dims, -1, -1):
-        least, most = sum_low, sum_high
-        if j > 0:
-            scale = _rounded(1 / math.sqrt(j * (j + 1)) * deviation, dtype)
-            scaled_low, scaled_high = low[j - 1] * scale, high[j - 1] * scale
-            least -= j * scaled_high
-            most -= j * scaled_low
-            sum_low += scaled_low
-            sum_high += scaled_high
-        if not (least >= -_REACH[dtype] and most <= _REACH[dtype]):
-            raise ValueError(
-                f"{name}: expected features within reach of {_checks.dtype_name(dtype)} (a few thousand "
-                f"standard deviations from the origin), got lattice coordinates from {least:g} to {most:g}; "
-                "are the standard deviations too small?"
-            )
+            _launch.check_lattice_reach(name, least, most, features.dtype)
 
 
 def check_filter_values(values: Tensor) -> None:
@@ -207,7 +178,3 @@ def _first(bad: Tensor) -> tuple[int, ...] | None:
 def _number(value: Tensor) -> str:
     """With six digits, as the core writes it."""
     return f"{value.item():g}"
-
-
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    return float(torch.tensor(value, dtype=dtype, device="cpu"))

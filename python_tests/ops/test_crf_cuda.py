@@ -202,6 +202,13 @@ def test_how_many_images_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _cuda_crf._images_at_once(unary.cpu(), [], torch.float32) == 10
 
 
+def test_nothing_to_look_at() -> None:
+    with wsss_fast.check_values(True):
+        for images, sets in ((0, 1), (2, 0)):
+            q = crf(torch.zeros(images, 3, 9, 8), torch.zeros(images, sets, 5, 9, 8), capacity=9)
+            assert q.shape == (images, sets, 5, 9, 8)
+
+
 # --- capacity --------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from wsss_fast._launch._cam_fusion import cam_fusion
 from wsss_fast._launch._crf import crf
 from wsss_fast._launch._cuda_crf import cuda_crf
 from wsss_fast._launch._flat_kernel import FlatKernel, flat_kernels
-from wsss_fast._launch._lattice import lattice_build, lattice_filter
+from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
 from wsss_fast._launch._random_walk import random_walk, random_walk_backward
 from wsss_fast._launch._tta import tta_merge
@@ -19,6 +19,7 @@ __all__ = [
     "affinity_displacement",
     "affinity_displacement_backward",
     "cam_fusion",
+    "check_lattice_reach",
     "crf",
     "cuda_crf",
     "flat_kernels",

@@ -20,12 +20,12 @@ _MOST_CORNERS = 2**31 - 2  # of one lattice: they have 32-bit numbers
 
 def cuda_crf(
     image: Tensor, unary: Tensor, kernels: Sequence[FlatKernel], iterations: int, output: str, *, out: Tensor
-) -> list[Tensor]:
+) -> list[tuple[Tensor, ...]]:
     """Mean field into ``out``, in groups of as many images as half of the device's memory is sure to hold.
 
     Arguments as for the CPU; ``unary`` and with it ``out`` may be of half precision. Kernels without a
-    capacity cost each group one wait for the device. The result holds how many vertices each image has in the
-    lattice of each kernel, or, for a kernel of positions, the one of all images of a group.
+    capacity cost each group one wait for the device. The result holds for each kernel how many vertices each
+    image of each group has, or, for a kernel of positions, all images of a group together.
     """
     dtype = torch.float64 if unary.dtype == torch.float64 else torch.float32
     image = (image if image.dtype == torch.uint8 else image.to(dtype)).contiguous()
@@ -37,7 +37,7 @@ def cuda_crf(
         group = slice(begin, begin + step)
         of_group = [kernel.of_images(group) for kernel in kernels]
         vertices.append(_group(image[group], unary[group], of_group, iterations, output, out[group], dtype))
-    return [torch.cat(of_kernel) for of_kernel in zip(*vertices, strict=True)]
+    return list(zip(*vertices, strict=True))
 
 
 def _group(
@@ -54,7 +54,6 @@ def _group(
     points = height * width
     builds = [
         CudaLatticeBuild(
-            kernel.kind,
             kernel.kind,
             1 if kernel.kind == "gaussian" else images,
             (height, width),

@@ -19,7 +19,6 @@ class CudaLatticeBuild:
 
     def __init__(
         self,
-        name: str,
         kind: str,
         images: int,
         size: tuple[int, int],
@@ -40,7 +39,6 @@ class CudaLatticeBuild:
             torch.float64: _C.CudaLatticeBuilder_float64,
         }[like.dtype]
         self._builder = builder(
-            name=name,
             kind=kind,
             images=images,
             height=size[0],
@@ -88,9 +86,7 @@ def cuda_lattice_build(features: Tensor, capacity: int | None) -> tuple[Tensor, 
     """One lattice of features [G,d,P], and how many vertices each of its images has: [G]."""
     images, dims, points = features.shape
     features = features.contiguous()
-    build = CudaLatticeBuild(
-        "features", "features", images, (1, points), dims, [1.0] * 5, features, features=features
-    )
+    build = CudaLatticeBuild("features", images, (1, points), dims, [1.0] * 5, features, features=features)
     (lattice,) = finished([build], [capacity])
     return lattice, build.vertices
 

@@ -11,6 +11,12 @@ from wsss_fast._launch._cuda_lattice import cuda_lattice_build, cuda_lattice_fil
 from wsss_fast._launch._memory import address, thread_count
 
 
+def check_lattice_reach(name: str, low: list[float], high: list[float], dtype: torch.dtype) -> None:
+    """Raise unless a lattice of the dtype can be made of features that lie between these."""
+    check = {torch.float32: _C.check_lattice_reach_float32, torch.float64: _C.check_lattice_reach_float64}
+    check[dtype](name, low, high)
+
+
 def lattice_build(features: Tensor, capacity: int | None = None) -> tuple[list[Tensor], Tensor]:
     """Lattices of features [G,d,P], and how many vertices each of the G has.
 

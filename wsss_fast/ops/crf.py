@@ -107,6 +107,8 @@ def _log_probs_on_cpu(
 def _on_cuda(
     image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, output: str, *, out: Tensor
 ) -> Tensor:
+    if out.numel() == 0:
+        return out
     looking = checking(unary)
     if looking:
         _look(image, unary, kernels)
@@ -114,7 +116,7 @@ def _on_cuda(
     if looking:
         for k, (kernel, counts) in enumerate(zip(kernels, vertices, strict=True)):
             if kernel.capacity is not None:
-                check_capacity(kernel.capacity, counts, f" of kernel {k}")
+                check_capacity(kernel.capacity, torch.cat(counts), f" of kernel {k}")
         if out.dtype.is_floating_point:
             check_result(out)
     return out

@@ -12,10 +12,8 @@ namespace wsss_fast::cuda {
 class Carve {
   public:
     static constexpr std::int64_t kAlign = 256;
-    enum class Contents { kUnset, kKept };  // kKept: cut once more, the arrays keep what is in them
 
-    explicit Carve(void* block = nullptr, Contents contents = Contents::kUnset)
-        : block_(static_cast<char*>(block)), contents_(contents) {}
+    explicit Carve(void* block = nullptr) : block_(static_cast<char*>(block)) {}
 
     template <typename T>
     T* take(std::int64_t count) {
@@ -28,7 +26,7 @@ class Carve {
         testing::unguard(block_ + begin, size);  // where another cut of this block had a gap
         testing::guard(block_ + begin + size, bytes_ - begin - size);
 #endif
-        if (contents_ == Contents::kUnset) mark_unset(block_ + begin, size);
+        mark_unset(block_ + begin, size);
         return reinterpret_cast<T*>(block_ + begin);
     }
 
@@ -36,7 +34,6 @@ class Carve {
 
   private:
     char* block_;
-    Contents contents_;
     std::int64_t bytes_ = 0;
 };
 

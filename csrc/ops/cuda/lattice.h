@@ -20,7 +20,15 @@
 namespace wsss_fast::cuda {
 
 class Carve;
-struct SortingArrays;
+
+// What LatticeBuilder::sort() leaves in its workspace for link().
+struct SortingArrays {
+    std::uint64_t* key = nullptr;  // [words][corners] of corner r of point p at p (d+1) + r
+    SortedPairs pairs{};           // the corners, sorted
+    std::int32_t* rank = nullptr;  // [corners] how many vertices there are up to each
+    std::int32_t* bad = nullptr;   // [images]
+    void* scratch = nullptr;       // of the sorts and the running sum
+};
 
 // Where the points of a batch of images lie. Positions are the same in every image: their lattice
 // is made for one.
@@ -63,15 +71,21 @@ class LatticeBuilder {
 
   private:
     SortingArrays cut(Carve& carve) const;
+    std::int64_t points() const { return corners_ / (points_.dims + 1); }
+    // No image has more vertices than its points have corners.
+    std::int64_t room_of_image(std::int64_t capacity) const {
+        return capacity < of_image_ ? capacity : of_image_;
+    }
 
     LatticePoints<T> points_;
     Place place_;
     LatticeEmbedding<T> embedding_;
     KeyLayout layout_;
-    std::int64_t corners_ = 0;  // of all points together
+    std::int64_t of_image_ = 0;  // corners of the points of an image
+    std::int64_t corners_ = 0;   // of all points together
+    std::int64_t scratch_bytes_ = 0;
     // After sort().
-    void* workspace_ = nullptr;
-    SortedPairs sorted_{};
+    SortingArrays arrays_;
     const std::int32_t* vertices_ = nullptr;
 };
 

@@ -148,8 +148,7 @@ __global__ void link_neighbours(VertexKeys keys, KeyLayout layout, RowsOfImages 
 
 template <typename T>
 std::int64_t LatticeBuilder<T>::rows_of_capacity(std::int64_t capacity) const {
-    const std::int64_t of_image = points_.images > 0 ? corners_ / points_.images : 0;
-    return points_.images * (capacity < of_image ? capacity : of_image);
+    return points_.images * room_of_image(capacity);
 }
 
 template <typename T>
@@ -161,8 +160,7 @@ std::int64_t LatticeBuilder<T>::linking_bytes(std::int64_t rows) const {
 
 template <typename T>
 std::int64_t LatticeBuilder<T>::lattice_bytes(std::int64_t rows) const {
-    return lattice_block_bytes<T>(points_.images, corners_ / (points_.dims + 1), points_.dims,
-                                  rows);
+    return lattice_block_bytes<T>(points_.images, points(), points_.dims, rows);
 }
 
 template <typename T>
@@ -171,35 +169,31 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     const OnDevice on_device(place_);
     const std::int64_t bytes = lattice_bytes(rows);
     mark_unset(lattice, bytes);
-    const LatticeView<T> view = view_lattice<T>(lattice, bytes, points_.images,
-                                                corners_ / (points_.dims + 1), points_.dims);
-    Carve sorting_carve(workspace_, Carve::Contents::kKept);
-    const SortingArrays arrays = cut(sorting_carve);
+    const LatticeView<T> view =
+        view_lattice<T>(lattice, bytes, points_.images, points(), points_.dims);
     Carve carve(workspace);
     auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
 
-    fill_bytes(view.bad, 0, points_.images * 4, place_);
     fill_bytes(view.long_count, 0, 4, place_);
-    fill_bytes(view.long_row, 0, view.entries / kLongEntries * 4, place_);
     // Rows that no vertex takes have no entries; a neighbour that is not there is -1.
     fill_bytes(view.begin, 0, rows * 4, place_);
     fill_bytes(view.end, 0, rows * 4, place_);
     fill_bytes(view.neighbours, 0xFF, rows * view.corners() * 8, place_);
-    if (corners_ == 0) return;
+    if (corners_ == 0) {
+        fill_bytes(view.bad, 0, points_.images * 4, place_);
+        return;
+    }
 
-    const std::int64_t of_image = corners_ / points_.images;
-    if (capacity > of_image) capacity = of_image;
-    const RowsOfImages rows_of{arrays.rank, vertices_, of_image, capacity};
-    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
-                                corners_,   of_image,     layout_.words};
-    launch(&mark_bad_images, for_each(points_.images), place_, rows_of, arrays.bad, points_.images,
+    const RowsOfImages rows_of{arrays_.rank, vertices_, of_image_, room_of_image(capacity)};
+    launch(&mark_bad_images, for_each(points_.images), place_, rows_of, arrays_.bad, points_.images,
            view.bad);
-    launch(&place_vertices<T>, for_each(corners_), place_, corners, rows_of, view, vertex_key);
+    launch(&place_vertices<T>, for_each(corners_), place_,
+           sorted_corners(arrays_, corners_, of_image_, layout_.words), rows_of, view, vertex_key);
     auto weigh = &weigh_points<0, T>;
     if (points_.dims == 2) weigh = &weigh_points<2, T>;
     if (points_.dims == 5) weigh = &weigh_points<5, T>;
     launch(weigh, for_each(view.points), place_, points_, embedding_, view);
-    launch(&weigh_entries<T>, for_each(view.entries), place_, sorted_.numbers, view);
+    launch(&weigh_entries<T>, for_each(view.entries), place_, arrays_.pairs.numbers, view);
     launch(&list_long_rows<T>, for_each(rows), place_, view);
     launch(&link_neighbours<T>, for_each(rows * view.corners()), place_,
            VertexKeys{vertex_key, rows, layout_.words}, layout_, rows_of,

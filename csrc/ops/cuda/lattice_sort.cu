@@ -55,11 +55,12 @@ LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& poin
                                   const Place& place)
     : points_(points), place_(place), embedding_(points.dims) {
     const std::int64_t of_image = points.height * points.width;
+    of_image_ = of_image * (points.dims + 1);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() - 1;
     if (of_image > 0 && points.images > kMost / (points.dims + 1) / of_image) {
         refuse(name, ": expected at most 2^31 / (d + 1) points, got ", points.images * of_image);
     }
-    corners_ = points.images * of_image * (points.dims + 1);
+    corners_ = points.images * of_image_;
     double least[kMaxLatticeCorners];
     double most[kMaxLatticeCorners];
     if (points.kind == CrfFeatures::kGiven) {
@@ -77,6 +78,12 @@ LatticeBuilder<T>::LatticeBuilder(const char* name, const LatticePoints<T>& poin
         embedding_.bounds(name, low, high, least, most);
     }
     layout_ = KeyLayout(points.dims, points.images, least, most);
+    const OnDevice on_device(place_);
+    scratch_bytes_ = sum_scratch_bytes(corners_);
+    for (int w = 0; w < layout_.words; ++w) {
+        const std::int64_t bytes = sort_scratch_bytes(corners_, layout_.bits[w]);
+        if (bytes > scratch_bytes_) scratch_bytes_ = bytes;
+    }
 }
 
 template <typename T>
@@ -90,18 +97,12 @@ SortingArrays LatticeBuilder<T>::cut(Carve& carve) const {
     arrays.pairs.other_keys = carve.take<std::uint64_t>(corners_);
     arrays.pairs.numbers = carve.take<std::uint32_t>(corners_);
     arrays.pairs.other_numbers = carve.take<std::uint32_t>(corners_);
-    arrays.scratch_bytes = sum_scratch_bytes(corners_);
-    for (int w = 0; w < layout_.words; ++w) {
-        const std::int64_t bytes = sort_scratch_bytes(corners_, layout_.bits[w]);
-        if (bytes > arrays.scratch_bytes) arrays.scratch_bytes = bytes;
-    }
-    arrays.scratch = carve.take<char>(arrays.scratch_bytes);
+    arrays.scratch = carve.take<char>(scratch_bytes_);
     return arrays;
 }
 
 template <typename T>
 std::int64_t LatticeBuilder<T>::sorting_bytes() const {
-    const OnDevice on_device(place_);
     Carve carve;
     cut(carve);
     return carve.bytes();
@@ -111,37 +112,34 @@ template <typename T>
 void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
     const OnDevice on_device(place_);
     Carve carve(workspace);
-    SortingArrays arrays = cut(carve);
-    workspace_ = workspace;
+    arrays_ = cut(carve);
     vertices_ = vertices;
-    fill_bytes(arrays.bad, 0, points_.images * 4, place_);
-    fill_bytes(vertices, 0, points_.images * 4, place_);
-    if (corners_ == 0) return;
+    if (corners_ == 0) {
+        fill_bytes(vertices, 0, points_.images * 4, place_);
+        return;
+    }
+    fill_bytes(arrays_.bad, 0, points_.images * 4, place_);
 
-    const std::int64_t points = corners_ / (points_.dims + 1);
     const bool one = layout_.words == 1;
     auto write = &write_keys<0, 0, T>;
     if (one && points_.dims == 2) write = &write_keys<2, 1, T>;
     if (one && points_.dims == 5) write = &write_keys<5, 1, T>;
-    launch(write, for_each(points), place_, points_, embedding_, layout_, corners_, arrays.key,
-           arrays.pairs.numbers, arrays.bad);
+    SortedPairs& pairs = arrays_.pairs;
+    launch(write, for_each(points()), place_, points_, embedding_, layout_, corners_, arrays_.key,
+           pairs.numbers, arrays_.bad);
     // From the lowest word to the highest, each sort keeping the order of those before.
     for (int w = 0; w < layout_.words; ++w) {
         if (!one) {
-            launch(&gather_word, for_each(corners_), place_, arrays.key + w * corners_,
-                   arrays.pairs.numbers, corners_, arrays.pairs.keys);
+            launch(&gather_word, for_each(corners_), place_, arrays_.key + w * corners_,
+                   pairs.numbers, corners_, pairs.keys);
         }
-        sort_pairs(arrays.pairs, corners_, layout_.bits[w], arrays.scratch, arrays.scratch_bytes,
-                   place_);
+        sort_pairs(pairs, corners_, layout_.bits[w], arrays_.scratch, scratch_bytes_, place_);
     }
-    sorted_ = arrays.pairs;
-    const std::int64_t of_image = corners_ / points_.images;
-    const SortedCorners corners{arrays.key, sorted_.keys, sorted_.numbers,
-                                corners_,   of_image,     layout_.words};
-    launch(&mark_first, for_each(corners_), place_, corners, arrays.rank);
-    running_sum(arrays.rank, corners_, arrays.scratch, arrays.scratch_bytes, place_);
-    launch(&count_vertices, for_each(points_.images), place_, arrays.rank, of_image, points_.images,
-           vertices);
+    launch(&mark_first, for_each(corners_), place_,
+           sorted_corners(arrays_, corners_, of_image_, layout_.words), arrays_.rank);
+    running_sum(arrays_.rank, corners_, arrays_.scratch, scratch_bytes_, place_);
+    launch(&count_vertices, for_each(points_.images), place_, arrays_.rank, of_image_,
+           points_.images, vertices);
 }
 
 // What is defined here of it.

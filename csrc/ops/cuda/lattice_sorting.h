@@ -2,23 +2,12 @@
 
 #include <cstdint>
 
-#include "common/cuda/device_wide.h"
 #include "common/cuda/launch.h"
+#include "ops/cuda/lattice.h"
 
-// What LatticeBuilder::sort() leaves for link().
+// How the kernels of LatticeBuilder see the sorted corners.
 namespace wsss_fast::cuda {
 
-// The workspace of sort().
-struct SortingArrays {
-    std::uint64_t* key = nullptr;  // [words][corners] of corner r of point p at p (d+1) + r
-    SortedPairs pairs{};           // the corners, sorted
-    std::int32_t* rank = nullptr;  // [corners] how many vertices there are up to each
-    std::int32_t* bad = nullptr;   // [images]
-    void* scratch = nullptr;
-    std::int64_t scratch_bytes = 0;
-};
-
-// The corners in the order of their keys, as kernels see them.
 struct SortedCorners {
     const std::uint64_t* key;       // [words][count] by corner
     const std::uint64_t* top_word;  // [count] the last word of the keys, in order
@@ -36,6 +25,11 @@ struct SortedCorners {
         return false;
     }
 };
+
+inline SortedCorners sorted_corners(const SortingArrays& arrays, std::int64_t count,
+                                    std::int64_t of_image, int words) {
+    return {arrays.key, arrays.pairs.keys, arrays.pairs.numbers, count, of_image, words};
+}
 
 // How many vertices the images before this one have.
 inline __device__ std::int32_t vertices_before(const std::int32_t* rank, std::int64_t of_image,
