@@ -185,6 +185,7 @@ def tensors(
     shape: str,
     ranks: Collection[int],
     dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
+    devices: Collection[str] = ("cpu",),
 ) -> list[Tensor]:
     """``values`` as a list of at least one tensor, each checked by :func:`tensor`, alike in all but the
     last two axes: rank, dtype, device and leading sizes are those of the first."""
@@ -198,7 +199,7 @@ def tensors(
             result.append(value)
             continue
         item = f"{name}[{i}]"
-        result.append(tensor(item, value, shape, ranks, dtypes))
+        result.append(tensor(item, value, shape, ranks, dtypes, devices))
         if min(value.shape[-2:]) < 1:
             raise ValueError(wrong(item, f"{shape} with maps of at least 1 x 1", value))
         if i == 0:

@@ -10,7 +10,7 @@ from torch import Tensor
 from wsss_fast import _C
 from wsss_fast._launch._cuda_lattice import CudaLatticeBuild, finished
 from wsss_fast._launch._flat_kernel import FlatKernel
-from wsss_fast._launch._memory import address, cuda_place, new_workspace
+from wsss_fast._launch._memory import address, cuda_place, element_of, new_workspace, working_dtype
 
 # Where kernels run on the host, so that more than a few images go through in groups there too.
 _BYTES_ON_HOST = 1 << 26
@@ -27,7 +27,7 @@ def cuda_crf(
     capacity cost each group one wait for the device. The result holds for each kernel how many vertices each
     image of each group has, or, for a kernel of positions, all images of a group together.
     """
-    dtype = torch.float64 if unary.dtype == torch.float64 else torch.float32
+    dtype = working_dtype(unary)
     image = (image if image.dtype == torch.uint8 else image.to(dtype)).contiguous()
     unary = unary.contiguous()
     kernels = [kernel.to(dtype) for kernel in kernels]
@@ -93,7 +93,7 @@ def _group(
         points=points,
         terms=terms,
         unary=address(unary),
-        element=_element(unary.dtype),
+        element=element_of(unary),
         output=_output(output),
         out=address(out),
         label_bytes=out.element_size(),
@@ -110,15 +110,6 @@ def _output(name: str) -> _C.CrfOutput:
         "log_probs": _C.CrfOutput.log_probs,
         "labels": _C.CrfOutput.labels,
     }[name]
-
-
-def _element(dtype: torch.dtype) -> _C.Element:
-    return {
-        torch.float32: _C.Element.float32,
-        torch.float64: _C.Element.float64,
-        torch.float16: _C.Element.float16,
-        torch.bfloat16: _C.Element.bfloat16,
-    }[dtype]
 
 
 def _images_at_once(unary: Tensor, kernels: Sequence[FlatKernel], dtype: torch.dtype) -> int:

@@ -1,9 +1,11 @@
-"""Addresses, workspace, threads and streams."""
+"""Addresses, element types, workspace, threads and streams."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from wsss_fast import _C
 
 
 def thread_count() -> int:
@@ -29,3 +31,18 @@ def cuda_place(tensor: Tensor) -> tuple[int, int]:
     if not tensor.is_cuda:
         return 0, 0
     return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def element_of(tensor: Tensor) -> _C.Element:
+    """What a CUDA kernel finds at the tensor's address."""
+    return {
+        torch.float32: _C.Element.float32,
+        torch.float64: _C.Element.float64,
+        torch.float16: _C.Element.float16,
+        torch.bfloat16: _C.Element.bfloat16,
+    }[tensor.dtype]
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """What is computed with: nothing is in half precision."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32

@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._device import HALVES
 from wsss_fast.ops.tta import tta_merge
-
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 class TTA(nn.Module):
@@ -107,7 +106,7 @@ class TTA(nn.Module):
                 logits.append(_logits(call(mirrored)))
                 flipped.append(True)
         dtype = logits[0].dtype
-        if dtype in _HALVES:
+        if dtype in HALVES:
             logits = [z.float() for z in logits]
         merged = tta_merge(
             logits,

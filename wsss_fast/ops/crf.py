@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
-from wsss_fast._device import on_cuda
+from wsss_fast._device import HALVES, floats_for, on_cuda
 from wsss_fast._launch import FlatKernel, flat_kernels
 from wsss_fast._values import (
     check_capacity,
@@ -30,7 +30,6 @@ DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
 _OUTPUTS = ("probs", "log_probs", "labels")
 _DEVICES = ("cpu", "cuda")
-_HALVES = (torch.float16, torch.bfloat16)
 
 # unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
 # features for those kernels whose kind is "features"; a capacity for each kernel, or none at all.
@@ -357,9 +356,7 @@ def _crf_batch(
     single = image.dim() == 3
     shape = "[C,H,W] or [M,C,H,W]" if single else "[N,C,H,W] or [N,M,C,H,W]"
     ranks = (3, 4) if single else (4, 5)
-    halves = isinstance(unary, Tensor) and on_cuda(unary)
-    dtypes = (torch.float32, torch.float64, *(_HALVES if halves else ()))
-    _checks.tensor(f"unary{index}", unary, shape, ranks, dtypes, devices=_DEVICES)
+    _checks.tensor(f"unary{index}", unary, shape, ranks, floats_for(unary), devices=_DEVICES)
     _checks.same_device(f"unary{index}", unary, f"image{index}", image)
     images = image.unsqueeze(0) if single else image
     if images.shape[1] != 3:
@@ -397,7 +394,7 @@ def _flatten(
 ) -> tuple[list[Tensor], list[Tensor], list[str], list[float]]:
     """The terms as the arguments of the schema."""
     classes = unary.shape[2]
-    dtype = torch.float32 if unary.dtype in _HALVES else unary.dtype
+    dtype = torch.float32 if unary.dtype in HALVES else unary.dtype
     features: list[Tensor] = []
     compats: list[Tensor] = []
     kinds: list[str] = []

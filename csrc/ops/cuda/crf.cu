@@ -3,10 +3,11 @@
 #include <vector>
 
 #include "common/cuda/carve.h"
+#include "common/cuda/divide.h"
+#include "common/cuda/element.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/crf.h"
 #include "ops/cuda/crf_update.h"
-#include "ops/cuda/element.h"
 #include "ops/cuda/lattice_rows.h"
 #include "ops/cuda/lattice_slice.h"
 

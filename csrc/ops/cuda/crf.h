@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
+#include "common/cuda/element_type.h"
 #include "common/cuda/place.h"
 #include "ops/crf.h"
-#include "ops/cuda/element_type.h"
 
 // Mean-field inference in the fully connected CRF on the GPU; see ops/crf.h.
 namespace wsss_fast::cuda {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/crf_update.h"
 #include "ops/cuda/lattice_rows.h"

@@ -1,10 +1,10 @@
 #include <cmath>
 
+#include "common/cuda/element.h"
 #include "common/cuda/launch.h"
 #include "common/exp_nonpositive.h"
 #include "ops/cuda/crf_row.h"
 #include "ops/cuda/crf_update.h"
-#include "ops/cuda/element.h"
 #include "ops/cuda/lattice_slice.h"
 
 namespace wsss_fast::cuda {

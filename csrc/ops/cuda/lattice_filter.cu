@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "common/cuda/carve.h"
+#include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/lattice.h"
 #include "ops/cuda/lattice_rows.h"

@@ -1,3 +1,4 @@
+#include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/lattice_rows.h"
 #include "ops/cuda/lattice_slice.h"

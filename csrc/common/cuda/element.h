@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common/cuda/element_type.h"
 #include "common/cuda/launch.h"
-#include "ops/cuda/element_type.h"
 #if defined(WSSS_FAST_CUDA_ON_HOST)
 #include "testing/float16_on_host.h"
 #else
