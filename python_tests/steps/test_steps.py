@@ -26,11 +26,13 @@ from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
 from wsss_fast.steps._step import SECTIONS, StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
-from wsss_fast.steps.make_pseudo_masks import pseudo_mask, walked
+from wsss_fast.steps.make_pseudo_masks import pseudo_labels, walked
 from wsss_fast.steps.train_classifier import train_classifier
 from wsss_fast.steps.train_irnet import to_cells
 
 pytestmark = pytest.mark.slow
+
+CPU = torch.device("cpu")
 
 
 def _names(config: Config, role: str) -> list[str]:
@@ -233,6 +235,17 @@ def test_local_labels_and_class_ids() -> None:
     labels = local_labels(maps, 0.25)
     assert labels.tolist() == [[0, 1, 1]]  # a tie goes to the lower class
     assert to_class_ids(labels, np.array([7, 9])).tolist() == [[0, 7, 7]]
+    assert to_class_ids(torch.tensor([[2, 255]]), np.array([7, 9])).tolist() == [[9, 255]]
+
+
+def test_images_of_a_batch_walk_as_they_do_alone() -> None:
+    cams = [torch.rand(k, 9, 12) for k in (2, 0, 1)]
+    boundaries = list(torch.rand(3, 1, 10, 11))
+    together = walked(cams, boundaries, PseudoMasksConfig())
+    for maps, boundary, walk in zip(cams, boundaries, together, strict=True):
+        (alone,) = walked([maps], [boundary], PseudoMasksConfig())
+        assert torch.equal(walk, alone)
+    assert walked([], [], PseudoMasksConfig()) == []
 
 
 def test_confident_regions_follow_both_thresholds() -> None:
@@ -242,21 +255,22 @@ def test_confident_regions_follow_both_thresholds() -> None:
     sure = torch.zeros(1, 24, 24)
     sure[:, :, 12:] = 0.9
     cams = Cams(classes=np.array([5]), strided=sure, full=sure)
-    regions = confident_regions(image, cams, IrLabelsConfig(), CrfConfig())
+    regions = confident_regions(image, cams, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions[:, :11] == 0).all()
     assert (regions[:, 13:] == 5).all()
     unsure = Cams(classes=np.array([5]), strided=sure / 9, full=sure / 9)  # 0.1: between the thresholds
-    regions = confident_regions(image, unsure, IrLabelsConfig(), CrfConfig())
+    regions = confident_regions(image, unsure, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions[:, 13:] == 255).all()
     assert (regions[:, :11] == 0).all()
 
 
 def test_an_image_without_classes_is_background() -> None:
     empty = Cams(classes=np.zeros(0, np.int64), strided=torch.zeros(0, 2, 2), full=torch.zeros(0, 8, 8))
-    regions = confident_regions(np.zeros((8, 8, 3), np.uint8), empty, IrLabelsConfig(), CrfConfig())
+    regions = confident_regions(np.zeros((8, 8, 3), np.uint8), empty, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions == 0).all()
-    walk = walked(empty.strided, torch.zeros(1, 2, 2), PseudoMasksConfig())
-    assert (pseudo_mask(walk, empty.classes, (8, 8), PseudoMasksConfig()) == 0).all()
+    (walk,) = walked([empty.strided], [torch.zeros(1, 3, 3)], PseudoMasksConfig())
+    assert walk is empty.strided
+    assert torch.equal(pseudo_labels(walk, (8, 8), PseudoMasksConfig()), torch.zeros(8, 8, dtype=torch.uint8))
 
 
 def test_the_walk_does_not_cross_a_boundary() -> None:
@@ -264,7 +278,7 @@ def test_the_walk_does_not_cross_a_boundary() -> None:
     cams[0, 8, 2] = 1
     boundary = torch.zeros(1, 16, 16)
     boundary[0, :, 8] = 1
-    walk = walked(cams, boundary, PseudoMasksConfig())
+    (walk,) = walked([cams], [boundary], PseudoMasksConfig())
     close(walk.max(), torch.tensor(1.0), atol=1e-3)
     assert walk[0, :, :7].min() > 0.01
     assert walk[0, :, 9:].max() < 1e-3
@@ -323,7 +337,5 @@ def test_the_ops_get_their_inputs_where_they_have_kernels(
 ) -> None:
     monkeypatch.setattr(_device, "cuda_kernels", lambda: kernels)
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
-    for op in ("crf", "fuse_cams"):
-        assert _device.op_device(op, cpu) == cpu
-    assert _device.op_device("crf", gpu) == (gpu if kernels == "device" else cpu)
-    assert _device.op_device("fuse_cams", gpu) == cpu
+    assert _device.op_device(cpu) == cpu
+    assert _device.op_device(gpu) == (gpu if kernels == "device" else cpu)

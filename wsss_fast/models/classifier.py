@@ -38,10 +38,11 @@ class Classifier(nn.Module):
 def grad_cams(model: Classifier, images: Tensor, present: Tensor) -> Tensor:
     """Grad-CAM (Selvaraju et al., ICCV 2017) of the classes present, at the last feature map.
 
-    ``images`` ``[B,3,H,W]`` normalised; ``present`` ``[B,K]`` bool. Returns ``[B,K,h,w]`` float32 before the
-    ReLU, zero for absent classes. The model is run in the mode it is in: use ``model.eval()``. The backbone
-    runs once; only the classifying layers are differentiated, once for the first class of every image, once
-    for the second, and so on, so the classes of an image never mix their gradients.
+    ``images`` ``[B,3,H,W]`` normalised; ``present`` ``[B,K]`` bool, best on the CPU: how many classes there
+    are is looked up in it. Returns ``[B,K,h,w]`` float32 before the ReLU, zero for absent classes. The model
+    is run in the mode it is in: use ``model.eval()``. The backbone runs once; only the classifying layers are
+    differentiated, once for the first class of every image, once for the second, and so on, so the classes of
+    an image never mix their gradients.
     """
     with torch.no_grad():
         features = model.features(images)
@@ -51,10 +52,11 @@ def grad_cams(model: Classifier, images: Tensor, present: Tensor) -> Tensor:
     maps = torch.zeros(*present.shape, *features.shape[2:], device=features.device)
     nth = present.cumsum(1) * present  # 1 at the first class present, 2 at the second, ...
     most = int(nth.max()) if nth.numel() else 0
+    nth = nth.to(features.device, non_blocking=True)
     for n in range(1, most + 1):
-        chosen = nth == n
-        (gradient,) = torch.autograd.grad(logits[chosen].sum(), features, retain_graph=n < most)
+        chosen = nth == n  # at most one class of an image; no index, for which a device is waited for
+        (gradient,) = torch.autograd.grad(logits, features, chosen.to(logits.dtype), retain_graph=n < most)
         weights = gradient.mean(dim=(2, 3), keepdim=True)
-        rows = chosen.any(1)
-        maps[chosen] = (weights * features.detach()).sum(1)[rows]
+        of_nth = (weights * features.detach()).sum(1, keepdim=True)
+        maps = torch.where(chosen[:, :, None, None], of_nth, maps)
     return maps

@@ -11,9 +11,6 @@ from torch import nn
 from wsss_fast._info import cuda_kernels
 from wsss_fast.config import Config, ConfigError
 
-# Ops with CUDA kernels; the others work on the CPU in any build.
-_ON_CUDA = frozenset({"crf"})
-
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -29,10 +26,9 @@ def device_of(config: Config) -> torch.device:
     return make_fabric(config).device
 
 
-def op_device(op: str, device: torch.device) -> torch.device:
-    """Where an op takes what a network computed on ``device``: there, if this build has kernels for it."""
-    has_kernels = op in _ON_CUDA and cuda_kernels() == "device"
-    return device if device.type == "cpu" or has_kernels else torch.device("cpu")
+def op_device(device: torch.device) -> torch.device:
+    """Where the ops take what a network computed on ``device``: there, if this build has kernels for it."""
+    return device if device.type == "cpu" or cuda_kernels() == "device" else torch.device("cpu")
 
 
 def channels_last(model: Network) -> Network:

@@ -13,6 +13,7 @@ from torch import Tensor
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
 from wsss_fast.data.loading import Loaded, read_images
+from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._progress import progress
 from wsss_fast.steps._step import Step
 
@@ -29,7 +30,7 @@ class Normalize:
         self.std = 255 * torch.tensor(std, device=device).view(1, 3, 1, 1)
 
     def __call__(self, images: Tensor) -> Tensor:
-        pixels = images.to(self.mean.device).permute(0, 3, 1, 2).float()
+        pixels = to_device(images, self.mean.device).permute(0, 3, 1, 2).float()
         return ((pixels - self.mean) / self.std).contiguous()
 
 

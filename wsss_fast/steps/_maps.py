@@ -12,7 +12,8 @@ from torch import Tensor
 
 import wsss_fast
 from wsss_fast.config import CrfConfig
-from wsss_fast.files import PathLike, read_mask, read_npz
+from wsss_fast.files import IGNORE, PathLike, read_mask, read_npz
+from wsss_fast.steps._copies import to_device
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,19 @@ def local_labels(maps: Tensor, threshold: float) -> Tensor:
 
 
 def to_class_ids(labels: Tensor, classes: np.ndarray) -> np.ndarray:
-    """Labels 0..K of one image -> uint8 class ids; 0 stays background."""
-    ids = np.concatenate([[0], classes]).astype(np.uint8)
+    """Labels 0..K of one image, on the CPU -> uint8 class ids; 0 stays background, and 255 what it is."""
+    ids = np.full(IGNORE + 1, IGNORE, np.uint8)
+    ids[: 1 + len(classes)] = [0, *classes]
     return ids[labels.numpy()]
 
 
 def crf_labels(image: np.ndarray, labels: Tensor, classes: int, config: CrfConfig) -> Tensor:
-    """Refine labels by the dense CRF.
+    """Refine labels by the dense CRF, where they are.
 
     ``image`` uint8 ``[H,W,3]``; ``labels`` ``[M,H,W]`` with values 0..classes-1: M labellings of the same
     image, refined on one lattice. Returns ``[M,H,W]`` int64.
     """
-    pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    pixels = to_device(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), labels.device)
     unaries = torch.stack([wsss_fast.unary_from_labels(x, classes, gt_prob=config.gt_prob) for x in labels])
     refined = wsss_fast.crf(
         pixels[None],

@@ -19,6 +19,7 @@ from wsss_fast.data import ImageSet
 from wsss_fast.data.loading import Batch, TrainingLoader
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
+from wsss_fast.steps._copies import to_host
 from wsss_fast.steps._device import channels_last, seed_epoch
 from wsss_fast.steps._progress import progress
 from wsss_fast.steps._step import Step, StepError
@@ -85,8 +86,8 @@ def fit(
                 fabric.backward(value)
                 optimizer.step()
                 seen += 1
-                for key, part in {"loss": value, **parts}.items():
-                    sums[key] = sums.get(key, 0.0) + float(part.detach())
+                for key, number in _numbers({"loss": value, **parts}).items():
+                    sums[key] = sums.get(key, 0.0) + number
                 if not math.isfinite(sums["loss"]):
                     raise StepError(
                         f"{folder.name}: the loss became {sums['loss']} in epoch {epoch + 1}; "
@@ -103,6 +104,12 @@ def fit(
         _save_checkpoint(checkpoint, bare, optimizer, history)
     save_tensors(folder / "weights.safetensors", bare.state_dict())
     checkpoint.unlink(missing_ok=True)
+
+
+def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:
+    """In one copy from the device."""
+    (together,) = to_host([torch.stack([scalar.detach().double() for scalar in scalars.values()])])
+    return dict(zip(scalars, together.tolist(), strict=True))
 
 
 def _optimizer(training: TrainingConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

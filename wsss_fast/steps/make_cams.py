@@ -15,6 +15,7 @@ from wsss_fast.data import open_images
 from wsss_fast.files import write_npz
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.steps._copies import to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
@@ -42,14 +43,18 @@ def make_cams(config: Config) -> None:
             images = open_images(config.data, role)
             folder = this.folder / role
             for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
-                present = torch.from_numpy(np.stack([images.labels(i) for i in batch.indices])).to(device)
-                maps = multiscale_cams(model, normalize(batch.images), present, config.cams)
-                for name, classes, strided, full in zip(batch.names, present, *maps, strict=True):
+                present = torch.from_numpy(np.stack([images.labels(i) for i in batch.indices]))
+                strided, full = multiscale_cams(model, normalize(batch.images), present, config.cams)
+                maps = to_host([*strided, *(m.half() for m in full)])
+                halfway = len(strided)
+                for name, there, *pair in zip(
+                    batch.names, present.numpy(), maps[:halfway], maps[halfway:], strict=True
+                ):
                     write_npz(
                         folder / f"{name}.npz",
-                        classes=(classes.nonzero().flatten().cpu().numpy() + 1).astype(np.int16),
-                        strided=strided.cpu().numpy(),
-                        full=full.half().cpu().numpy(),
+                        classes=(np.flatnonzero(there) + 1).astype(np.int16),
+                        strided=pair[0].numpy(),
+                        full=pair[1].numpy(),
                     )
 
 
@@ -58,11 +63,11 @@ def multiscale_cams(
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Grad-CAMs summed over scales and mirroring, at the stride of the walk and at full size.
 
-    ``images`` ``[B,3,H,W]`` normalised, ``present`` ``[B,K]`` bool. Returns two lists of B tensors
-    ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
+    ``images`` ``[B,3,H,W]`` normalised, ``present`` ``[B,K]`` bool on the CPU. Returns two lists of B
+    tensors ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
     """
     height, width = images.shape[2:]
-    ops = op_device("fuse_cams", images.device)
+    ops = op_device(images.device)
     cams: list[Tensor] = []
     flipped: list[bool] = []
     for scale in config.scales:
@@ -78,7 +83,7 @@ def multiscale_cams(
         cams,
         [strided_size, (height, width)],
         flipped=flipped,
-        classes=present.to(ops),
+        classes=present,
         relu=config.relu,
         normalize="class",
     )

@@ -8,6 +8,8 @@ import torch
 from wsss_fast.config import Config, CrfConfig, IrLabelsConfig
 from wsss_fast.data import open_images
 from wsss_fast.files import IGNORE, write_mask
+from wsss_fast.steps._copies import to_device, to_host
+from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import each_image
 from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams, to_class_ids
 from wsss_fast.steps._step import step
@@ -20,34 +22,31 @@ def make_ir_labels(config: Config) -> None:
     with step(config, STEP, needs=("make-cams",)) as this:
         if this.done:
             return
+        device = op_device(device_of(config))
         for role in ("train", "val"):
             images = open_images(config.data, role)
             cams = this.folder.parent / "make-cams" / role
             for item in each_image(config, this, images, role, this.folder / role, ".png"):
                 with this.tolerant(item.name):
                     maps = read_cams(cams / f"{item.name}.npz")
-                    regions = confident_regions(item.image, maps, config.ir_labels, config.crf)
+                    regions = confident_regions(item.image, maps, config.ir_labels, config.crf, device)
                     write_mask(this.folder / role / f"{item.name}.png", regions)
 
 
 def confident_regions(
-    image: np.ndarray, cams: Cams, thresholds: IrLabelsConfig, crf: CrfConfig
+    image: np.ndarray, cams: Cams, thresholds: IrLabelsConfig, crf: CrfConfig, device: torch.device
 ) -> np.ndarray:
     """``image`` uint8 ``[H,W,3]`` -> uint8 ``[H,W]``: 0 background, class id, 255 unconfident.
 
     Two labellings go through the CRF, one a threshold. What is foreground by the higher threshold is
     confident foreground; what is background by both is confident background; between them nobody knows.
     """
+    maps = to_device(cams.full, device)
     labels = torch.stack(
-        [
-            local_labels(cams.full, t)
-            for t in (thresholds.foreground_threshold, thresholds.background_threshold)
-        ]
+        [local_labels(maps, t) for t in (thresholds.foreground_threshold, thresholds.background_threshold)]
     )
     if len(cams.classes):  # with no class present, everything is background
         labels = crf_labels(image, labels, 1 + len(cams.classes), crf)
-    foreground = to_class_ids(labels[0], cams.classes)
-    background = to_class_ids(labels[1], cams.classes)
-    regions = foreground.copy()
-    regions[(foreground == 0) & (background != 0)] = IGNORE
-    return regions
+    foreground, background = labels.to(torch.uint8)
+    (regions,) = to_host([foreground.masked_fill((foreground == 0) & (background != 0), IGNORE)])
+    return to_class_ids(regions, cams.classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -13,9 +15,10 @@ from wsss_fast.data import open_images
 from wsss_fast.files import write_mask, write_npz
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet, boundary_map
-from wsss_fast.steps._device import device_of
+from wsss_fast.steps._copies import to_device, to_host
+from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
-from wsss_fast.steps._maps import local_labels, read_cams, to_class_ids
+from wsss_fast.steps._maps import Cams, local_labels, read_cams, to_class_ids
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
 
@@ -30,45 +33,62 @@ def make_pseudo_masks(config: Config) -> None:
         device = device_of(config)
         model = trained(IRNet(config.irnet.backbone.without_weights()), config, "train-irnet", device)
         normalize = Normalize(*normalization(config.irnet.backbone), device)
+        ops = op_device(device)
         for role in ("train", "val"):
             images = open_images(config.data, role)
             folder = this.folder / role
             for batch in equal_size_batches(config, this, images, role, folder, ".png"):
-                with torch.no_grad():
-                    boundaries = boundary_map(model, normalize(batch.images)).cpu()
-                for name, boundary in zip(batch.names, boundaries, strict=True):
+                cams: dict[int, Cams] = {}  # of the images whose file can be read, by place in the batch
+                for place, name in enumerate(batch.names):
                     with this.tolerant(name):
-                        cams = read_cams(this.folder.parent / "make-cams" / role / f"{name}.npz")
-                        walk = walked(cams.strided, boundary, config.pseudo_masks)
-                        mask = pseudo_mask(walk, cams.classes, batch.size, config.pseudo_masks)
-                        write_npz(
-                            folder / f"{name}.npz",
-                            classes=cams.classes.astype(np.int16),
-                            walk=walk.half().numpy(),
-                            boundary=boundary[0].half().numpy(),
-                        )
-                        # Last: the mask is what says that this image is finished.
-                        write_mask(folder / f"{name}.png", mask)
+                        cams[place] = read_cams(this.folder.parent / "make-cams" / role / f"{name}.npz")
+                with torch.no_grad():
+                    boundaries = boundary_map(model, normalize(batch.images)).to(ops)
+                    walks = walked(
+                        [to_device(of.strided, ops) for of in cams.values()],
+                        [boundaries[place] for place in cams],
+                        config.pseudo_masks,
+                    )
+                    labels = [pseudo_labels(walk, batch.size, config.pseudo_masks) for walk in walks]
+                arrays = to_host([*(x.half() for x in (boundaries, *walks)), *labels])
+                boundary, walks, labels = arrays[0], arrays[1 : 1 + len(cams)], arrays[1 + len(cams) :]
+                for (place, of), walk, mask in zip(cams.items(), walks, labels, strict=True):
+                    write_npz(
+                        folder / f"{batch.names[place]}.npz",
+                        classes=of.classes.astype(np.int16),
+                        walk=walk.numpy(),
+                        boundary=boundary[place, 0].numpy(),
+                    )
+                    # Last: the mask is what says that this image is finished.
+                    write_mask(folder / f"{batch.names[place]}.png", to_class_ids(mask, of.classes))
 
 
-def walked(cams: Tensor, boundary: Tensor, config: PseudoMasksConfig) -> Tensor:
-    """Maps ``[K,h,w]`` after the random walk inside the boundary map ``[1,h',w']``, of maximum 1."""
-    if cams.shape[0] == 0:
-        return cams
-    if cams.shape[1:] != boundary.shape[1:]:
-        cams = F.interpolate(cams[None], boundary.shape[1:], mode="bilinear", align_corners=False)[0]
-    walk: Tensor = wsss_fast.random_walk(
-        cams, boundary, radius=config.radius, beta=config.beta, exp_times=config.exp_times
+def walked(cams: Sequence[Tensor], boundaries: Sequence[Tensor], config: PseudoMasksConfig) -> list[Tensor]:
+    """Maps ``[K,h,w]`` of each image after the random walk inside its boundary map ``[1,h',w']``, of maximum
+    1. Without maps there is no walk, and they come back as they are."""
+    walks: list[Tensor] = wsss_fast.random_walk(
+        [_resampled(maps, like.shape[1:]) for maps, like in zip(cams, boundaries, strict=True)],
+        boundaries,
+        radius=config.radius,
+        beta=config.beta,
+        exp_times=config.exp_times,
     )
-    return walk / (walk.max() + 1e-5)
+    return [walk / (walk.max() + 1e-5) if len(walk) else maps for walk, maps in zip(walks, cams, strict=True)]
 
 
-def pseudo_mask(
-    walk: Tensor, classes: np.ndarray, size: tuple[int, int], config: PseudoMasksConfig
-) -> np.ndarray:
-    """Maps ``[K,h,w]`` -> uint8 class ids ``[H,W]``: resampled, relative to their maximum, thresholded."""
-    if len(classes) == 0:
-        return np.zeros(size, np.uint8)
-    maps = F.interpolate(walk[None], size, mode="bilinear", align_corners=False)[0]
+def pseudo_labels(walk: Tensor, size: tuple[int, int], config: PseudoMasksConfig) -> Tensor:
+    """Maps ``[K,h,w]`` -> uint8 ``[H,W]``, 0..K: resampled, relative to their maximum, thresholded."""
+    if len(walk) == 0:
+        return torch.zeros(size, dtype=torch.uint8, device=walk.device)
+    maps = _resampled(walk, size)
     maps = maps / (maps.max() + 1e-5)
-    return to_class_ids(local_labels(maps, config.threshold), classes)
+    return local_labels(maps, config.threshold).to(torch.uint8)
+
+
+def _resampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Maps ``[K,h,w]`` -> ``[K,H,W]``."""
+    if len(maps) == 0:  # which torch refuses
+        return maps.new_empty((0, *size))
+    if maps.shape[1:] == size:
+        return maps
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]

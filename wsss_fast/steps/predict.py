@@ -11,6 +11,7 @@ from wsss_fast.files import write_mask
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.nn import TTA
+from wsss_fast.steps._copies import to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
@@ -32,7 +33,7 @@ def predict(config: Config) -> None:
         normalize = Normalize(*normalization(backbone), device)
         classes = len(open_images(config.data, "train").classes)
         model = trained(segmenter(backbone.without_weights(), 1 + classes), config, "train-segmenter", device)
-        network = _AnswersOn(model, op_device("tta_merge", device))
+        network = _AnswersOn(model, op_device(device))
         stride = backbone.output_stride
         predictors = {"single": TTA(network, scales=(1.0,), hflip=False, stride=stride, output="labels")}
         if config.predict.tta:
@@ -49,13 +50,13 @@ def predict(config: Config) -> None:
                 folder = this.folder / role / mode
                 label = f"{role}, {mode}"
                 for batch in equal_size_batches(config, this, images, label, folder, ".png"):
-                    masks = predictor(normalize(batch.images)).cpu().numpy()
-                    for name, mask in zip(batch.names, masks, strict=True):
+                    (masks,) = to_host([predictor(normalize(batch.images))])
+                    for name, mask in zip(batch.names, masks.numpy(), strict=True):
                         write_mask(folder / f"{name}.png", mask)
 
 
 class _AnswersOn(nn.Module):
-    """A network whose answer is taken to the device that merges it."""
+    """A network whose answer is taken to where it is merged: elsewhere in a build without CUDA kernels."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()

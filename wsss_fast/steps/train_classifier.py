@@ -14,6 +14,7 @@ from wsss_fast.data.loading import Batch
 from wsss_fast.data.transforms import classifier_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier
+from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._step import step
@@ -42,15 +43,16 @@ def train_classifier(config: Config) -> None:
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.labels is not None
-            logits = network(batch.image.to(fabric.device))
-            return F.binary_cross_entropy_with_logits(logits, batch.labels.to(fabric.device)), {}
+            logits = network(to_device(batch.image, fabric.device))
+            labels = to_device(batch.labels, fabric.device)
+            return F.binary_cross_entropy_with_logits(logits, labels), {}
 
         @torch.no_grad()
         def validate(network: nn.Module) -> dict[str, float]:
             scores: list[Tensor] = []
             truth: list[np.ndarray] = []
             for batch in equal_size_batches(config, this, validation, "validation"):
-                scores.append(network(normalize(batch.images)).sigmoid().cpu())
+                scores += to_host([network(normalize(batch.images)).sigmoid()])
                 truth.extend(validation.labels(i) for i in batch.indices)
             target = torch.from_numpy(np.stack(truth)).long()
             mean_ap = multilabel_average_precision(torch.cat(scores), target, num_labels=target.shape[1])

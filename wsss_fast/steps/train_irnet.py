@@ -12,6 +12,7 @@ from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
 from wsss_fast.nn import AffinityDisplacementLoss
+from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
@@ -41,13 +42,13 @@ def train_irnet(config: Config) -> None:
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)
-        ops = op_device("affinity_displacement", fabric.device)
+        ops = op_device(fabric.device)
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
-            boundary, displacement = network(batch.image.to(fabric.device))
-            labels = to_cells(batch.mask, (boundary.shape[2], boundary.shape[3])).to(ops)
-            result = criterion(boundary.float().to(ops), displacement.float().to(ops), labels)
+            boundary, displacement = network(to_device(batch.image, fabric.device))
+            labels = to_cells(to_device(batch.mask, ops), (boundary.shape[2], boundary.shape[3]))
+            result = criterion(boundary.to(ops), displacement.to(ops), labels)
             return result.total, {
                 "positive": result.positive,
                 "negative": result.negative,

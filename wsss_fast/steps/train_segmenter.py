@@ -14,6 +14,7 @@ from wsss_fast.data.transforms import segmenter_transform
 from wsss_fast.files import IGNORE
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
+from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
@@ -45,8 +46,8 @@ def train_segmenter(config: Config) -> None:
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
-            logits = network(batch.image.to(fabric.device)).float()
-            target = batch.mask.to(fabric.device)
+            logits = network(to_device(batch.image, fabric.device)).float()
+            target = to_device(batch.mask, fabric.device)
             # A batch may hold nothing but padding; the mean over no pixel would be NaN.
             total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
             return total / (target != IGNORE).sum().clamp(min=1), {}

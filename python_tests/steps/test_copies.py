@@ -1,0 +1,119 @@
+"""Steps on a device: nothing is read back from it but by one wait an image or a batch."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from watched_device import DEVICE, Watch
+
+pytest.importorskip("timm", reason="needs the pipeline extra")
+pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
+pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
+
+from lightning_fabric import Fabric
+
+from wsss_fast.config import Config
+from wsss_fast.files import save_tensors
+from wsss_fast.steps import _copies, _inference, _training
+from wsss_fast.steps._copies import to_device, to_host
+from wsss_fast.steps._step import SECTIONS
+
+PIXELS = 64 * 64
+TRAIN, VALIDATION = 10, 4  # images of a tiny run
+BATCHES = 3 + 1  # of the two splits, in fours
+
+# How often the host may wait for the device in a step of a tiny run.
+WAITS = {
+    "train-classifier": 2 * (3 + 1),  # two epochs, each with its validation
+    "make-cams": BATCHES,
+    "make-ir-labels": TRAIN + VALIDATION,
+    "train-irnet": 3,
+    "make-pseudo-masks": BATCHES,
+    "train-segmenter": 3,
+    "predict": 2,  # the validation images, alone and with augmentation
+}
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    with Watch() as watch:
+        yield watch
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
+    """The devices that were waited for."""
+    waits: list[torch.device] = []
+    monkeypatch.setattr(_copies, "_wait", waits.append)
+    return waits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_step_waits_once_an_image_or_a_batch(
+    finished_run: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: list[torch.device],
+    name: str,
+) -> None:
+    for before in list(SECTIONS)[: list(SECTIONS).index(name)]:
+        shutil.copytree(Path(finished_run.output) / before, tmp_path / before)
+    config = Config(**{**vars(finished_run), "output": str(tmp_path)})
+    step = getattr(
+        importlib.import_module(f"wsss_fast.steps.{name.replace('-', '_')}"), name.replace("-", "_")
+    )
+    watch = Watch()
+
+    def save(*arguments: Any) -> None:
+        with watch.away():  # once an epoch
+            save_tensors(*arguments)
+
+    monkeypatch.setattr(Fabric, "device", DEVICE)
+    monkeypatch.setattr(_training, "save_tensors", save)
+    monkeypatch.setattr(_inference, "_BATCH_PIXELS", 4 * PIXELS)
+    monkeypatch.setattr("wsss_fast.ops.unary.looking", lambda labels: False)  # as on a device
+    with watch:
+        step(config)
+    assert watch.reads == []
+    assert waits == [DEVICE] * WAITS[name]
+
+
+def test_what_is_copied_back_is_waited_for_once(watch: Watch, waits: list[torch.device]) -> None:
+    there = to_device(torch.arange(6), DEVICE)
+    assert there.device == DEVICE
+    first, second = to_host([there + 1, (there * 2).float()])
+    assert (first.tolist(), second.tolist()) == ([1, 2, 3, 4, 5, 6], [0, 2, 4, 6, 8, 10])
+    assert watch.reads == []
+    assert waits == [DEVICE]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        torch.Tensor.cpu,
+        torch.Tensor.tolist,
+        torch.Tensor.nonzero,
+        torch.Tensor.numpy,
+        lambda there: there.to("cpu"),
+        lambda there: there.to(device=torch.device("cpu")),
+        lambda there: there[there > 2],
+        lambda there: torch.zeros(6)[there > 2],
+        lambda there: there.sum().item(),
+        lambda there: float(there.sum()),
+        lambda there: int(there[1]),
+        lambda there: bool((there > 2).any()),
+    ],
+)
+def test_the_watch_sees_what_reads(watch: Watch, read: Callable[[torch.Tensor], object]) -> None:
+    read(torch.arange(6.0, device=DEVICE) + 1)
+    assert len(watch.reads) == 1
+    watch.reads.clear()
+    read(torch.arange(6.0) + 1)
+    assert watch.reads == []
