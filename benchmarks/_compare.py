@@ -32,11 +32,13 @@ def differing_by_threads(run: Callable[[], Sequence[Tensor]]) -> int:
     found = []
     for count in (1, 2, 4):
         with threads(count):
-            found.append([_bits(tensor) for tensor in run()])
-    first = found[0]
-    return max(
-        sum(int((a != b).any(1).sum()) for a, b in zip(other, first, strict=True)) for other in found[1:]
-    )
+            found.append(run())
+    return max(differing(other, found[0]) for other in found[1:])
+
+
+def differing(ones: Sequence[Tensor], others: Sequence[Tensor]) -> int:
+    """How many values have not the same bits."""
+    return sum(int((_bits(a) != _bits(b)).any(1).sum()) for a, b in zip(ones, others, strict=True))
 
 
 def _bits(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from _cuda_device import DEVICE
 from _photos import HEIGHT, WIDTH
 from _problem import problem
 from torch import Tensor
@@ -13,7 +14,6 @@ from torch import Tensor
 import wsss_fast
 from wsss_fast import Bilateral, Gaussian, PermutohedralLattice
 
-DEVICE = "cuda"
 PIXELS = HEIGHT * WIDTH
 ITERATIONS = 10
 SMOOTHNESS, APPEARANCE = 3.0, 10.0  # compats

@@ -6,7 +6,6 @@ of one image: a batch's, divided by its size. A ratio is of a peer's times to th
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ import _ours
 import _peer
 import torch
 from _cuda import APPEARANCE, COARSE, DEVICE, FINE, GAUSSIAN, ITERATIONS, PIXELS, SMOOTHNESS, Batch
+from _cuda_rows import same_bits, share, times
+from _cuda_setting import GpuSetting
 from _cuda_work import Lattice
 from _photos import HEIGHT, WIDTH
 from _problem import problem
-from _table import Bound, LeftOut, Row, at_least, at_most
+from _table import LeftOut, Row, at_least, at_most
 from _timing import threads
 from torch import Tensor
 
@@ -40,21 +41,12 @@ TRAINED = 4  # images of a batch that is trained on
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(GpuSetting):
     images: Sequence[Tensor]  # uint8 [3,H,W], on the CPU; BATCH of them
-    repeats: int
 
     def rotation(self, count: int, classes: int) -> list[Batch]:
         sets = _cuda_timing.sets_beyond_cache(_cuda.batch_size(count, classes))
         return [_cuda.batch(self.images, count, classes, seed=s * count) for s in range(sets)]
-
-    def of_an_image(self, calls: Sequence[Callable[[], object]], count: int) -> list[float]:
-        return [time_ / count for time_ in _cuda_timing.milliseconds(calls, self.repeats)]
-
-    @cached_property
-    def bandwidth(self) -> float:
-        """Bytes a second of a copy."""
-        return _cuda_timing.copy_bandwidth()
 
     @cached_property
     def fine_vertices(self) -> list[int]:
@@ -90,33 +82,19 @@ def _beside_cpu(
     for count in sorted({1, _machine.cores()}, reverse=True):
         with threads(count):
             cpu = [_wall(partial(_ours.crf, p.image, p.unary[0], bilateral)) for p in problems]
-        yield _times(name, f"our CPU, {count} thread{'s' if count > 1 else ''}", cpu[1:], ours, None, count)
+        yield times(name, f"our CPU, {count} thread{'s' if count > 1 else ''}", cpu[1:], ours, None, count)
     try:
         _peer.model(1, 1, 2)
     except ModuleNotFoundError as error:
         raise LeftOut(f"beside pydensecrf: {error}") from error
     peer = [_wall(partial(_peer.crf, p.peer_image, p.peer_unaries[0], bilateral)) for p in problems]
-    yield _times(name, "pydensecrf", peer[1:], ours, at_least(1000), 1)
+    yield times(name, "pydensecrf", peer[1:], ours, at_least(1000), 1)
 
 
 def _wall(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return 1000 * (time.perf_counter() - start)
-
-
-def _times(
-    name: str,
-    against: str,
-    theirs: Sequence[float],
-    ours: Sequence[float],
-    bar: Bound | None,
-    threads: int | None = None,
-) -> Row:
-    """How many times as long they take, each of their times over our median."""
-    median = statistics.median(ours)
-    figures = [time_ / median for time_ in theirs]
-    return Row(name, figures, bar, threads=threads, against=against, theirs=theirs, ours=ours)
 
 
 def capacity(setting: Setting) -> Iterator[Row]:
@@ -128,11 +106,11 @@ def capacity(setting: Setting) -> Iterator[Row]:
             run = partial(_cuda.crf, bilateral=FINE, capacity=CAPACITY)
             plain = setting.of_an_image(_calls(partial(_cuda.crf, bilateral=FINE), rotation), count)
             known = setting.of_an_image(_calls(run, rotation), count)
-            yield _times(f"{name}, capacity", "without capacity", plain, known, None)
+            yield times(f"{name}, capacity", "without capacity", plain, known, None)
             graph, where = _captured(run, rotation[0])
             replays = [partial(_replay, graph, where, batch) for batch in rotation]
             replayed = setting.of_an_image(replays, count)
-            yield _times(f"{name}, CUDA graph", "without capacity", plain, replayed, None)
+            yield times(f"{name}, CUDA graph", "without capacity", plain, replayed, None)
 
 
 def _captured(run: Callable[[Batch], Tensor], like: Batch) -> tuple[torch.cuda.CUDAGraph, Batch]:
@@ -190,49 +168,33 @@ def bandwidth(setting: Setting) -> Iterator[Row]:
     pixels = BATCH * PIXELS
 
     def row(name: str, moved: int, taken: Sequence[float]) -> Row:
-        per_second = [moved / (time_ / 1000) for time_ in taken]
-        shares = [100 * rate / setting.bandwidth for rate in per_second]
-        against = f"copy {setting.bandwidth / 1e9:.0f} GB/s, {moved / 1e6:.0f} MB"
-        return Row(f"{name}, batch {BATCH}", shares, None, "share", against=against, ours=taken)
+        return share(f"{name}, batch {BATCH}", moved, taken, setting.bandwidth)
 
     features = [_cuda.colour_features(b.image, FINE) for b in setting.rotation(BATCH, 2)]
-    built = _cuda_timing.milliseconds([partial(PermutohedralLattice, f) for f in features], setting.repeats)
-    yield row("bytes: lattice of d=5", _cuda_work.construction(fine, features[0].nbytes), built)
+    built = setting.milliseconds([partial(PermutohedralLattice, f) for f in features])
+    yield row("lattice of d=5", _cuda_work.construction(fine, features[0].nbytes), built)
     grid = PermutohedralLattice(features[0])
     del features
     for classes in (4, 21):
         rotation = setting.rotation(BATCH, classes)
-        filtered = _cuda_timing.milliseconds(
-            [partial(grid.filter, b.unary) for b in rotation], setting.repeats
-        )
-        yield row(f"bytes: its filter, C={classes}", _cuda_work.lattice_filter(fine, classes), filtered)
+        filtered = setting.milliseconds([partial(grid.filter, b.unary) for b in rotation])
+        yield row(f"its filter, C={classes}", _cuda_work.lattice_filter(fine, classes), filtered)
         lattices = [(smooth, 0), (fine, 3 * pixels)]
         moved = _cuda_work.crf(lattices, pixels, classes, ITERATIONS)
-        solved = _cuda_timing.milliseconds(
-            _calls(partial(_cuda.crf, bilateral=FINE), rotation), setting.repeats
-        )
-        yield row(f"bytes: crf, C={classes}, 50/5", moved, solved)
+        solved = setting.milliseconds(_calls(partial(_cuda.crf, bilateral=FINE), rotation))
+        yield row(f"crf, C={classes}, 50/5", moved, solved)
 
 
 def accuracy(setting: Setting) -> Iterator[Row]:
     """Against the CPU's kernels, which are held to pydensecrf; and whether two runs give the same bits."""
     for classes in (2, 4, 21):
         batch = _cuda.batch(setting.images, setting.repeats, classes, seed=0)
-        first, second = (_cuda.crf(batch, FINE) for _ in range(2))
         cpu = wsss_fast.crf(
             batch.image.cpu(), batch.unary.cpu(), iterations=ITERATIONS, gaussian=GAUSSIAN, bilateral=FINE
         )
-        found = first.cpu()
+        found = _cuda.crf(batch, FINE).cpu()
         yield from _agreement(f"C={classes}, 50/5", "our CPU", found, cpu, judged=True)
-        differing = int((first.view(torch.int32) != second.view(torch.int32)).sum())
-        yield Row(
-            f"values that differ between two runs, C={classes}",
-            [differing],
-            at_most(0),
-            "count",
-            worst=True,
-            against="the same call",
-        )
+        yield same_bits(f"C={classes}", partial(_cuda.crf, batch, FINE))
 
 
 def _agreement(name: str, against: str, found: Tensor, expected: Tensor, *, judged: bool) -> Iterator[Row]:
@@ -262,7 +224,7 @@ def monai(setting: Setting) -> Iterator[Row]:
             pairs = [(b.unary, f) for b, f in zip(rotation, of, strict=True)]
             peer = setting.of_an_image([partial(theirs, *pair) for pair in pairs], BATCH)
             ours = setting.of_an_image([partial(_filter_over_ones, *pair) for pair in pairs], BATCH)
-            yield _times(f"filter of {kernel}, C={classes}, batch {BATCH}", source, peer, ours, at_least(10))
+            yield times(f"filter of {kernel}, C={classes}, batch {BATCH}", source, peer, ours, at_least(10))
 
         weights = (APPEARANCE, SMOOTHNESS)
         kernels = [list(zip(of, weights, strict=True)) for of in zip(*features.values(), strict=True)]
@@ -274,7 +236,7 @@ def monai(setting: Setting) -> Iterator[Row]:
         peer = setting.of_an_image(runs, BATCH)
         ours = setting.of_an_image(_calls(after, rotation), BATCH)
         name = f"crf, C={classes}, 50/5, batch {BATCH}, normalised after"
-        yield _times(name, source, peer, ours, at_least(10))
+        yield times(name, source, peer, ours, at_least(10))
         # Not judged: see _monai_peer.py for what MONAI does differently.
         yield from _agreement(name, source, after(rotation[0]), runs[0](), judged=False)
 

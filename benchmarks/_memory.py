@@ -71,14 +71,15 @@ def _measure(prepare: Callable[[], Call], threads: int) -> FirstCall:
     output = call.run()
     elapsed = time.perf_counter() - start
     # What the allocator could not give back may hold all of a small output.
-    beyond = max(0, _high_water() - before - _bytes(output))
+    beyond = max(0, _high_water() - before - size_of(output))
     return FirstCall(beyond, 1000 * elapsed)
 
 
-def _bytes(output: Any) -> int:
+def size_of(output: Any) -> int:
+    """Bytes of the tensors and arrays in it."""
     if isinstance(output, (Tensor, np.ndarray)):
         return int(output.nbytes)
-    return sum(_bytes(item) for item in output)
+    return sum(size_of(item) for item in output)
 
 
 def _release() -> None:

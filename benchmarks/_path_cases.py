@@ -40,7 +40,7 @@ def affinity(setting: Setting) -> Iterator[Row]:
 
 def loss(setting: Setting) -> Iterator[Row]:
     affinities = (_path.published(_path.SIZE), _path.slices)
-    functions = (*map(_path.reference_loss, affinities), _path.our_loss())
+    functions = (*(_path.reference_loss(a, _path.SIZE) for a in affinities), _path.our_loss())
 
     def ways(seed: int) -> list[Way]:
         inputs = _path.loss_inputs(seed)

@@ -28,10 +28,10 @@ def sides(stride: int, size: int = SIZE) -> list[int]:
     return [int(size * scale) // stride for scale in SCALES for _ in range(2)]
 
 
-def inputs(seed: int, classes: int, stride: int, size: int = SIZE) -> list[Tensor]:
-    """What a network of that output stride says of an image of ``size`` squared."""
+def inputs(seed: int, classes: int, stride: int, size: int = SIZE, images: int = 1) -> list[Tensor]:
+    """What a network of that output stride says of images of ``size`` squared."""
     random = generator(seed)
-    return [torch.randn(1, classes, side, side, generator=random) for side in sides(stride, size)]
+    return [torch.randn(images, classes, side, side, generator=random) for side in sides(stride, size)]
 
 
 def ours(

@@ -90,11 +90,11 @@ def random_walk(maps: int, threads: int, core_cache: int) -> Work:
     )
 
 
-def path_affinity() -> Work:
+def path_affinity(batch: int = _path.BATCH) -> Work:
     """Forward and backward."""
     h, w = _path.SIZE - (_path.RADIUS - 1), _path.SIZE - 2 * (_path.RADIUS - 1)
-    entries = _path.BATCH * len(wsss_fast.path_offsets(_path.RADIUS)) * h * w
-    boundary = _path.BATCH * _path.SIZE**2
+    entries = batch * len(wsss_fast.path_offsets(_path.RADIUS)) * h * w
+    boundary = batch * _path.SIZE**2
     return Work(
         # Forward: boundary in, affinity out. Backward: boundary and gradient in, gradient out.
         bytes=_FLOAT * (boundary + entries + boundary + entries + boundary),
@@ -103,6 +103,13 @@ def path_affinity() -> Work:
         # 1 - m forward; one comparison to find where it was and one addition there backward.
         additions=(2 + 2) * entries,
     )
+
+
+def affinity_loss_bytes(batch: int) -> int:
+    """Forward and backward, with labels of a byte."""
+    pixels = batch * _path.SIZE**2
+    floats = 1 + 2  # boundary and displacement, whose gradients are as large
+    return pixels * (2 * (_FLOAT * floats + 1) + _FLOAT * floats)
 
 
 def fuse_cams(present: int) -> Work:

@@ -9,6 +9,22 @@ from torch import Tensor
 
 from wsss_fast.reference.path_affinity import path_affinity, path_offsets
 
+# Flat indices of the sources [h' * w'] and of their neighbours [P, h' * w'], and (dy, dx) of those [P,2].
+Pairs = tuple[Tensor, Tensor, Tensor]
+
+
+def pair_indices(radius: int, height: int, width: int) -> Pairs:
+    """The pairs of a map of that size."""
+    reach = radius - 1
+    size = (height - reach, width - 2 * reach)
+    offsets = path_offsets(radius)
+    flat = torch.arange(height * width).view(height, width)
+    sources = flat[: size[0], reach : reach + size[1]].reshape(-1)
+    targets = torch.stack(
+        [flat[dy : dy + size[0], reach + dx : reach + dx + size[1]].reshape(-1) for dy, dx in offsets]
+    )
+    return sources, targets, torch.tensor(offsets)
+
 
 def affinity_displacement_loss(
     boundary_logits: Tensor,
@@ -16,19 +32,13 @@ def affinity_displacement_loss(
     labels: Tensor,
     radius: int,
     affinity_of: Callable[[Tensor], Tensor] | None = None,
+    pairs: Pairs | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See :class:`wsss_fast.nn.AffinityDisplacementLoss`: total, positive, negative, displacement of
     foreground and of background. One process. ``affinity_of`` makes the affinity of the boundary in another
-    way than the published one, or with tables made before."""
+    way than the published one, or with tables made before; ``pairs`` are such tables too."""
     n, _, h, w = boundary_logits.shape
-    reach = radius - 1
-    size = (h - reach, w - 2 * reach)
-    offsets = path_offsets(radius)
-    flat = torch.arange(h * w).view(h, w)
-    sources = flat[: size[0], reach : reach + size[1]].reshape(-1)
-    targets = torch.stack(
-        [flat[dy : dy + size[0], reach + dx : reach + dx + size[1]].reshape(-1) for dy, dx in offsets]
-    )
+    sources, targets, offsets = pair_indices(radius, h, w) if pairs is None else pairs
 
     boundary = boundary_logits.sigmoid()
     affinity = (affinity_of(boundary) if affinity_of else path_affinity(boundary, radius)).flatten(2)
@@ -46,7 +56,7 @@ def affinity_displacement_loss(
     moved = flat_displacement[:, :, sources].unsqueeze(2) - flat_displacement[:, :, targets.view(-1)].view(
         n, 2, *targets.shape
     )
-    goal = torch.tensor(offsets, dtype=moved.dtype).t().view(1, 2, -1, 1)
+    goal = offsets.to(moved.dtype).t().view(1, 2, -1, 1)
 
     def mean(values: Tensor, mask: Tensor) -> Tensor:
         return (values * mask).sum() / (mask.sum() + 1e-5)
