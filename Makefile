@@ -24,7 +24,7 @@ help:
 	@echo "make dev    build the extension into the source tree, for work on it"
 	@echo "make bench  the benchmarks of the ops against their references"
 	@echo "make bench-crf  the dense CRF against its bars: speed, memory, accuracy (PHOTOS=DIR, or synthetic)"
-	@echo "make bench-cuda the dense CRF on this machine's GPU against its bars (scripts/gpu_check.sh does that and more)"
+	@echo "make bench-cuda the ops on this machine's GPU against their bars (scripts/gpu_check.sh does that and more)"
 	@echo "make bench-ops  the other ops against theirs (DENSE=1 measures the walk's dense matrix too, in minutes)"
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make clean  remove builds and the virtual environment"
@@ -94,6 +94,7 @@ bench-crf: dev
 
 bench-cuda: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/cuda_table.py $(if $(PHOTOS),--photos "$(PHOTOS)")
+	PYTHONPATH=. $(BIN)/python benchmarks/cuda_ops_table.py
 
 bench-ops: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/ops_table.py $(if $(DENSE),--dense)

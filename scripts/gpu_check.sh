@@ -11,13 +11,14 @@ Builds the checkout for the GPU of this machine, without network, into build/gpu
   build      the package, with CUDA kernels for this GPU alone
   tests      all tests, on the CPU and on the GPU; what they lack (recorded results, networks) is skipped
   sanitizer  compute-sanitizer: memcheck on the tests of the ops, racecheck, synccheck and initcheck on tiny inputs
-  bench      benchmarks/cuda_table.py, which writes its tables to benchmarks/results/
+  bench      benchmarks/cuda_table.py and cuda_ops_table.py, which write their tables to benchmarks/results/
 
-A part runs even if one before it failed (build excepted), and has its share of the time. The last lines, and the
-exit status, say which failed: 0 all well, 1 a part failed or something is missing here, 2 wrong arguments.
+A part runs even if one before it failed (build excepted), and has its share of the time and what those before it left
+of theirs. The last lines, and the exit status, say which failed: 0 all well, 1 a part failed or something is missing
+here, 2 wrong arguments.
 
   --only PART,...  some of the parts; without build, what build/gpu has is checked
-  --minutes N      for all of it together (default 10); a part that needs more is stopped and has failed
+  --minutes N      for all of it together (default 12); a part that needs more is stopped and has failed
   --logs DIR       a log of each step (default build/gpu_check)
   --results DIR    where the benchmarks write (default benchmarks/results)
 
@@ -35,7 +36,7 @@ wrong() {
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 only=build,tests,sanitizer,bench
-minutes=10
+minutes=12
 logs=$root/build/gpu_check
 results=$root/benchmarks/results
 while [[ $# -gt 0 ]]; do
@@ -69,6 +70,7 @@ done
 python=${PYTHON:-python3}
 target=$root/build/gpu
 failed=()
+spare=0 # seconds that steps so far left of theirs
 
 missing() {
   echo "gpu_check: $1" >&2
@@ -77,15 +79,16 @@ missing() {
 
 wanted() { [[ ,$only, == *,$1,* ]]; }
 
-# step NAME PERCENT COMMAND...: runs it for at most that share of the time, with a log.
+# step NAME PERCENT COMMAND...: runs it for at most that share of the time and what is spare, with a log.
 step() {
-  local name=$1 seconds=$(($2 * minutes * 60 / 100)) status=0 started=$SECONDS
+  local name=$1 seconds=$(($2 * minutes * 60 / 100 + spare)) status=0 started=$SECONDS
   shift 2
   echo
   echo "== $name (at most $seconds s): $*"
   # SIGINT, on which pytest still says what it found.
   timeout --signal=INT --kill-after=10 "$seconds" "$@" 2>&1 | tee "$logs/$name.log" || status=${PIPESTATUS[0]}
   local took=$((SECONDS - started))
+  spare=$((took < seconds ? seconds - took : 0))
   if [[ $status -eq 0 ]]; then
     echo "== $name: well, $took s"
   elif [[ $took -ge $seconds ]]; then
@@ -168,7 +171,7 @@ CODE
 if wanted build; then
   capability=$("$python" -c 'import torch; print("%d%d" % torch.cuda.get_device_capability(0))')
   rm -rf "$target"
-  step build 20 "$python" -m pip install --disable-pip-version-check --no-index --no-build-isolation --no-deps \
+  step build 18 "$python" -m pip install --disable-pip-version-check --no-index --no-build-isolation --no-deps \
     --target "$target" -C build-dir="$root/build/gpu-cmake" -C cmake.define.WSSS_FAST_CUDA=ON \
     -C cmake.define.CMAKE_CUDA_ARCHITECTURES="$capability-real" . || {
     echo "gpu_check: FAILED ${failed[*]}" >&2
@@ -195,7 +198,7 @@ mapfile -t op_tests < <(find cuda ops nn -name 'test_*.py' | sort)
 if wanted tests; then
   # Apart, so that what is about the GPU comes first whatever time the rest takes.
   step tests-ops 22 "${pytest[@]}" "${op_tests[@]}" || true
-  step tests-rest 10 "${pytest[@]}" --ignore=cuda --ignore=ops --ignore=nn . || true
+  step tests-rest 8 "${pytest[@]}" --ignore=cuda --ignore=ops --ignore=nn . || true
 fi
 
 if wanted sanitizer; then
@@ -209,16 +212,13 @@ if wanted sanitizer; then
     # torch's cache of memory would hide what is read or written beyond an allocation. Graphs cannot be captured
     # without that cache, and what torch.compile makes is not ours.
     export PYTORCH_NO_CUDA_MEMORY_CACHING=1
-    tests=()
-    for file in ops/test_crf.py ops/test_crf_gradient.py ops/test_crf_cuda.py ops/test_lattice.py ops/test_lattice_cuda.py \
-      nn/test_dense_crf.py nn/test_dense_crf_loss.py; do
-      [[ -f $file ]] && tests+=("$file")
-    done
+    tests=(ops/test_{crf,lattice,random_walk,path_affinity,cam_fusion,tta}*.py
+      nn/test_{dense_crf,affinity_displacement_loss}*.py)
     tiny=("$python" cuda/tiny_inputs.py cuda)
-    sanitize racecheck 4 'RACECHECK SUMMARY: 0 hazards' "${tiny[@]}"
+    sanitize racecheck 5 'RACECHECK SUMMARY: 0 hazards' "${tiny[@]}"
     sanitize synccheck 4 'ERROR SUMMARY: 0 errors' "${tiny[@]}"
     sanitize initcheck 4 'ERROR SUMMARY: 0 errors' "${tiny[@]}"
-    sanitize memcheck 10 'ERROR SUMMARY: 0 errors' --padding 256 "${pytest[@]}" --device cuda \
+    sanitize memcheck 13 'ERROR SUMMARY: 0 errors' --padding 256 "${pytest[@]}" --device cuda \
       -k 'not graph and not compile and not opcheck' "${tests[@]}"
     unset PYTORCH_NO_CUDA_MEMORY_CACHING
   fi
@@ -228,9 +228,10 @@ cd "$root"
 if wanted bench; then
   mkdir -p "$results"
   if [[ -n ${WSSS_FAST_MONAI:-} ]]; then
-    step monai 10 "$python" benchmarks/_monai_peer.py || true
+    step monai 4 "$python" benchmarks/_monai_peer.py || true
   fi
-  step bench 16 "$python" benchmarks/cuda_table.py --output "$results" || true
+  step bench 12 "$python" benchmarks/cuda_table.py --output "$results" || true
+  step bench-ops 10 "$python" benchmarks/cuda_ops_table.py --output "$results" || true
 fi
 
 echo
