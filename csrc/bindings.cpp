@@ -29,8 +29,11 @@
 #include "ops/random_walk.h"
 #include "ops/tta.h"
 #if defined(WSSS_FAST_CUDA)
+#include "ops/cuda/affinity_displacement.h"
 #include "ops/cuda/crf.h"
 #include "ops/cuda/lattice.h"
+#include "ops/cuda/path_affinity.h"
+#include "ops/cuda/path_gradient.h"
 #endif
 
 #if defined(WSSS_FAST_CUDA_ON_HOST)
@@ -743,6 +746,105 @@ void bind_cuda_crf_of(py::module_& m, const std::string& dtype) {
           py::arg("label_bytes"), py::arg("iterations"), py::arg("workspace"), py::arg("place"));
 }
 
+template <typename T>
+void bind_cuda_path_affinity_of(py::module_& m, const std::string& dtype) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    m.def(("cuda_path_affinity_" + dtype).c_str(),
+          [](Address boundary, Address affinity, cuda::Element element, std::int64_t images,
+             std::int64_t height, std::int64_t width, int radius, const PlaceTuple& place) {
+              cuda::path_affinity<T>({pointer<const void>(boundary), pointer<void>(affinity),
+                                      element, images, height, width, radius, cuda_place(place)});
+          },
+          py::kw_only(), py::arg("boundary"), py::arg("affinity"), py::arg("element"),
+          py::arg("images"), py::arg("height"), py::arg("width"), py::arg("radius"),
+          py::arg("place"), Release());
+
+    const auto gradient = [](std::int64_t images, std::int64_t height, std::int64_t width,
+                             int radius) {
+        cuda::PathGradientParams<T> params;
+        params.sources = cuda::sources_inside(images, height, width, radius);
+        params.stride = params.sources.columns;
+        params.scale = T(-1);  // an affinity is 1 less the maximum
+        return params;
+    };
+    m.def(("cuda_path_affinity_backward_workspace_bytes_" + dtype).c_str(),
+          [gradient](std::int64_t images, std::int64_t height, std::int64_t width, int radius) {
+              return cuda::path_gradient_workspace_bytes(gradient(images, height, width, radius));
+          },
+          py::kw_only(), py::arg("images"), py::arg("height"), py::arg("width"), py::arg("radius"));
+    m.def(("cuda_path_affinity_backward_" + dtype).c_str(),
+          [gradient](Address grad_affinity, Address boundary, cuda::Element element,
+                     Address grad_boundary, Address workspace, std::int64_t images,
+                     std::int64_t height, std::int64_t width, int radius, const PlaceTuple& place) {
+              auto params = gradient(images, height, width, radius);
+              params.boundary = pointer<const void>(boundary);
+              params.element = element;
+              params.grad_maxima = pointer<const void>(grad_affinity);
+              params.grad_element = element;
+              params.grad_boundary = pointer<T>(grad_boundary);
+              params.workspace = pointer<void>(workspace);
+              params.place = cuda_place(place);
+              cuda::path_gradient(params);
+          },
+          py::kw_only(), py::arg("grad_affinity"), py::arg("boundary"), py::arg("element"),
+          py::arg("grad_boundary"), py::arg("workspace"), py::arg("images"), py::arg("height"),
+          py::arg("width"), py::arg("radius"), py::arg("place"), Release());
+}
+
+// Addresses of logits and displacement, their element; that of labels, their bytes and whether they
+// are signed; images, height, width, radius.
+using CudaPairsTuple = std::tuple<Address, Address, cuda::Element, Address, int, bool, std::int64_t,
+                                  std::int64_t, std::int64_t, int>;
+
+cuda::PairInputs cuda_pairs(const CudaPairsTuple& tuple) {
+    const auto& [logits, displacement, element, labels, label_bytes, label_signed, images, height,
+                 width, radius] = tuple;
+    return {pointer<const void>(logits),
+            pointer<const void>(displacement),
+            element,
+            pointer<const void>(labels),
+            label_bytes,
+            label_signed,
+            images,
+            height,
+            width,
+            radius};
+}
+
+template <typename T>
+void bind_cuda_affinity_displacement_of(py::module_& m, const std::string& dtype) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    m.def(("cuda_affinity_displacement_workspace_bytes_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs) {
+              return cuda::affinity_displacement_workspace_bytes<T>(cuda_pairs(inputs));
+          },
+          py::kw_only(), py::arg("inputs"));
+    m.def(("cuda_affinity_displacement_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs, Address sums, Address counts, Address workspace,
+             const PlaceTuple& place) {
+              cuda::affinity_displacement<T>({cuda_pairs(inputs), pointer<T>(sums),
+                                              pointer<std::int64_t>(counts),
+                                              pointer<void>(workspace), cuda_place(place)});
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("sums"), py::arg("counts"),
+          py::arg("workspace"), py::arg("place"), Release());
+    m.def(("cuda_affinity_displacement_backward_workspace_bytes_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs) {
+              return cuda::affinity_displacement_backward_workspace_bytes<T>(cuda_pairs(inputs));
+          },
+          py::kw_only(), py::arg("inputs"));
+    m.def(("cuda_affinity_displacement_backward_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs, Address grad_sums, Address grad_boundary_logits,
+             Address grad_displacement, Address workspace, const PlaceTuple& place) {
+              cuda::affinity_displacement_backward<T>(
+                  {cuda_pairs(inputs), pointer<const T>(grad_sums),
+                   pointer<void>(grad_boundary_logits), pointer<void>(grad_displacement),
+                   pointer<void>(workspace), cuda_place(place)});
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("grad_sums"), py::arg("grad_boundary_logits"),
+          py::arg("grad_displacement"), py::arg("workspace"), py::arg("place"), Release());
+}
+
 void bind_cuda(py::module_& m) {
     py::enum_<cuda::Element>(m, "Element")
         .value("float32", cuda::Element::kFloat32)
@@ -757,6 +859,10 @@ void bind_cuda(py::module_& m) {
     bind_cuda_lattice_of<double>(m, "float64");
     bind_cuda_crf_of<float>(m, "float32");
     bind_cuda_crf_of<double>(m, "float64");
+    bind_cuda_path_affinity_of<float>(m, "float32");
+    bind_cuda_path_affinity_of<double>(m, "float64");
+    bind_cuda_affinity_displacement_of<float>(m, "float32");
+    bind_cuda_affinity_displacement_of<double>(m, "float64");
 }
 
 #endif

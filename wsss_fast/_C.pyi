@@ -432,3 +432,90 @@ def cuda_crf_float64(
     workspace: int,
     place: _Place,
 ) -> None: ...
+def cuda_path_affinity_float32(
+    *,
+    boundary: int,
+    affinity: int,
+    element: Element,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_backward_workspace_bytes_float32(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def cuda_path_affinity_backward_float32(
+    *,
+    grad_affinity: int,
+    boundary: int,
+    element: Element,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_float64(
+    *,
+    boundary: int,
+    affinity: int,
+    element: Element,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_backward_workspace_bytes_float64(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def cuda_path_affinity_backward_float64(
+    *,
+    grad_affinity: int,
+    boundary: int,
+    element: Element,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+
+# Addresses of logits and displacement, and their element; that of labels, their bytes and whether they are
+# signed; images, height, width, radius.
+_CudaPairs = tuple[int, int, Element, int, int, bool, int, int, int, int]
+
+def cuda_affinity_displacement_workspace_bytes_float32(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_float32(
+    *, inputs: _CudaPairs, sums: int, counts: int, workspace: int, place: _Place
+) -> None: ...
+def cuda_affinity_displacement_backward_workspace_bytes_float32(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_backward_float32(
+    *,
+    inputs: _CudaPairs,
+    grad_sums: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_affinity_displacement_workspace_bytes_float64(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_float64(
+    *, inputs: _CudaPairs, sums: int, counts: int, workspace: int, place: _Place
+) -> None: ...
+def cuda_affinity_displacement_backward_workspace_bytes_float64(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_backward_float64(
+    *,
+    inputs: _CudaPairs,
+    grad_sums: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...

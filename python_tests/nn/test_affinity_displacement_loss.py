@@ -7,14 +7,19 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, gradcheck, on_device, traced
 from torch import Tensor
 
+import wsss_fast
 from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.reference.affinity_displacement_loss import affinity_displacement_loss as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 # The smallest maps a radius allows, W != H, rows of half a tile, of whole ones and a bit more, many bands.
 SHAPES = [
@@ -117,7 +122,7 @@ def test_agrees_with_brute_force(h: int, w: int, radius: int) -> None:
 def test_gradcheck() -> None:
     logits, displacement, labels = inputs(1, 6, 8)
     loss = AffinityDisplacementLoss(3)
-    assert torch.autograd.gradcheck(lambda b, d: tuple(loss(b, d, labels)), (logits, displacement))
+    assert gradcheck(lambda b, d: tuple(loss(b, d, labels)), (logits, displacement))
 
 
 def regions(n: int, h: int, w: int) -> Tensor:
@@ -251,6 +256,7 @@ def test_non_contiguous() -> None:
         close(ours, theirs)
 
 
+@cpu_only(reason="about the CPU's threads")
 @pytest.mark.parametrize("radius", [5, 10])
 def test_same_bits_at_any_thread_count(radius: int, threads) -> None:
     logits, displacement, labels = inputs(3, 70, 90, torch.float32)
@@ -274,6 +280,7 @@ def test_opcheck() -> None:
     )
 
 
+@traced
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiles_without_graph_break(backend: str) -> None:
     logits, displacement, labels = inputs(2, 9, 11, torch.float32)
@@ -293,7 +300,7 @@ def test_autocast_takes_half_precision_as_float32() -> None:
     logits, displacement, labels = inputs(1, 9, 11, torch.float32)
     logits, displacement = logits.detach().bfloat16(), displacement.detach().bfloat16()
     loss = AffinityDisplacementLoss(3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         actual = loss(logits, displacement, labels)
     expected = loss(logits.float(), displacement.float(), labels)
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
@@ -307,6 +314,7 @@ def test_second_gradient_is_refused() -> None:
         grad.sum().backward()
 
 
+@cpu_only(reason="about the CPU's memory")
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of the peak")
 def test_makes_nothing_of_the_size_of_the_affinity() -> None:
     script = """
@@ -339,6 +347,7 @@ print(kilobytes("VmHWM") - before)
     assert int(result.stdout) * 1024 < affinity / 4
 
 
+@cpu_only(reason="the processes have devices of their own")
 def test_processes_share_their_counts(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(
@@ -378,11 +387,17 @@ def good() -> list[Tensor]:
     return [torch.randn(2, 1, 8, 9), torch.randn(2, 2, 8, 9), torch.zeros(2, 8, 9, dtype=torch.int64)]
 
 
-BAD: list[tuple[int, object, type[Exception], str]] = [
+BAD: list[Any] = [
     (0, torch.randn(1, 8, 9), ValueError, r"boundary_logits: expected \[N,1,h,w\].*got \[1,8,9\] float32"),
     (0, torch.randn(2, 2, 8, 9), ValueError, r"boundary_logits: expected .*one channel.*got \[2,2,8,9\]"),
     (0, torch.randn(2, 1, 4, 9), ValueError, r"boundary_logits: expected h >= 5 and w >= 9.*\[2,1,4,9\]"),
-    (0, torch.randn(2, 1, 8, 9).half(), TypeError, "boundary_logits: expected .*got .*float16"),
+    pytest.param(
+        0,
+        torch.randn(2, 1, 8, 9).half(),
+        TypeError,
+        "boundary_logits: expected .*got .*float16",
+        marks=cpu_only(reason="CUDA kernels take half precision"),
+    ),
     (0, torch.randn(2, 1, 8, 9).double(), TypeError, "displacement: expected float64 .*got float32"),
     (0, torch.randn(2, 1, 8, 9, device="meta"), ValueError, "boundary_logits: expected a CPU tensor.*meta"),
     (
@@ -418,8 +433,8 @@ BAD: list[tuple[int, object, type[Exception], str]] = [
 def test_bad_input(position: int, value: Tensor, error: type[Exception], message: str) -> None:
     arguments = good()
     arguments[position] = value
-    with pytest.raises(error, match=message):
-        AffinityDisplacementLoss(5)(*arguments)
+    with wsss_fast.check_values(True), pytest.raises(error, match=message):
+        AffinityDisplacementLoss(5)(*on_device(arguments))
 
 
 @pytest.mark.parametrize(("radius", "error"), [(1, ValueError), (65, ValueError), (5.0, TypeError)])

@@ -7,7 +7,12 @@ outputs (unless it is given ``out``) through torch, and keeps all of them alive 
 from wsss_fast._launch._affinity_displacement import affinity_displacement, affinity_displacement_backward
 from wsss_fast._launch._cam_fusion import cam_fusion
 from wsss_fast._launch._crf import crf
+from wsss_fast._launch._cuda_affinity_displacement import (
+    cuda_affinity_displacement,
+    cuda_affinity_displacement_backward,
+)
 from wsss_fast._launch._cuda_crf import cuda_crf
+from wsss_fast._launch._cuda_path_affinity import cuda_path_affinity, cuda_path_affinity_backward
 from wsss_fast._launch._flat_kernel import FlatKernel, flat_kernels
 from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
@@ -21,7 +26,11 @@ __all__ = [
     "cam_fusion",
     "check_lattice_reach",
     "crf",
+    "cuda_affinity_displacement",
+    "cuda_affinity_displacement_backward",
     "cuda_crf",
+    "cuda_path_affinity",
+    "cuda_path_affinity_backward",
     "flat_kernels",
     "lattice_build",
     "lattice_filter",

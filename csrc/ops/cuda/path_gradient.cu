@@ -10,11 +10,11 @@ namespace {
 // [paths][images][rows][columns]
 using Position = std::uint8_t;
 
-template <bool kStaged, typename T>
+template <int kRoom, typename T>
 __global__ void find_positions(PathTiles tiles, BoundaryMaps<T> maps, Position* positions) {
     const PathSources& sources = tiles.sources;
     const PathThread thread(tiles);
-    const auto boundary = boundary_of<kStaged>(sources, maps, thread);
+    const auto boundary = boundary_of<kRoom>(sources, maps, thread);
     const int count = thread.count(sources);
     if (count == 0) return;
     Position* const own = positions + thread.image * sources.of_image() +
@@ -97,8 +97,8 @@ void path_gradient(const PathGradientParams<T>& params) {
     for (int first = 0; first < paths; first += step) {
         const int last = std::min(paths, first + step);
         const PathTiles tiles(sources, first, last);
-        with_staging<T>(sources.radius, [&](auto staged) {
-            launch(&find_positions<decltype(staged)::value, T>, Shape{tiles.blocks()}, params.place,
+        with_room<kBoundaryRoom<T>>(sources.radius, [&](auto room) {
+            launch(&find_positions<decltype(room)::value, T>, Shape{tiles.blocks()}, params.place,
                    tiles, maps, positions);
         });
         launch(&gather_gradients<T>, for_each(sources.images * sources.height * sources.width),

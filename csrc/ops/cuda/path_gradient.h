@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 
 #include "common/cuda/element_type.h"
 #include "common/cuda/place.h"
@@ -13,12 +12,11 @@ namespace wsss_fast::cuda {
 // the first pixel that holds the maximum, as in ops/path_affinity.h.
 template <typename T>
 struct PathGradientParams {
-    PathSources sources{};                // where paths begin
-    const void* boundary = nullptr;       // [images][height][width]
-    Element element = Element::kFloat32;  // of the boundary
-    const void* grad_maxima = nullptr;    // [images][paths][rows][stride]; 0 for paths that leave
-    Element grad_element =                // of the gradient of the maxima
-        std::is_same_v<T, float> ? Element::kFloat32 : Element::kFloat64;
+    PathSources sources{};                 // where paths begin
+    const void* boundary = nullptr;        // [images][height][width]
+    Element element = Element::kFloat32;   // of the boundary
+    const void* grad_maxima = nullptr;     // [images][paths][rows][stride]; 0 for paths that leave
+    Element grad_element = kElementOf<T>;  // of the gradient of the maxima
     std::int64_t stride = 0;     // of a row of the gradient of the maxima, at least columns
     T scale = 1;                 // what that gradient is taken times
     T* grad_boundary = nullptr;  // [images][height][width], added to; NaN where no boundary is

@@ -129,13 +129,15 @@ struct PathReach {
     WSSS_FAST_HOST_DEVICE int pixels() const { return width * height; }
 };
 
-// 24 KB: so many blocks of 256 threads fit a processor that they fill it. Up to radius 15 in double
-// precision, and 31 in single.
-template <typename T>
+template <typename T, int kPixels>
 struct BoundaryTile {
-    static constexpr int kPixels = (24 << 10) / sizeof(T);
     T value[kPixels];
 };
+
+// In 24 KB, of which so many fit a processor that 256 threads each fill it: up to radius 15 in
+// double precision, and 31 in single.
+template <typename T>
+constexpr int kBoundaryRoom = (24 << 10) / sizeof(T);
 
 // boundary(y, x, i): of the pixel (y, x) away from the thread's source i.
 template <typename T>
@@ -158,13 +160,13 @@ struct DirectBoundary {
     }
 };
 
-// What the paths of this thread's sources read. If it is staged, all threads of the block have to
-// come here, once.
-template <bool kStaged, typename T>
+// What the paths of this thread's sources read: from shared memory with room for kRoom pixels, to
+// which all threads of the block have to come, once; or, without room, from where the maps are.
+template <int kRoom, typename T>
 __device__ auto boundary_of(const PathSources& sources, const BoundaryMaps<T>& maps,
                             const PathThread& thread) {
-    if constexpr (kStaged) {
-        auto& tile = block_shared<BoundaryTile<T>>();
+    if constexpr (kRoom > 0) {
+        auto& tile = block_shared<BoundaryTile<T, kRoom>>();
         const PathReach reach(sources.radius);
         const std::int64_t left = sources.first_x + thread.tile_column - (sources.radius - 1);
         for (int i = static_cast<int>(threadIdx.x); i < reach.pixels(); i += kThreads) {
@@ -211,13 +213,13 @@ __device__ void first_path_maxima(const Boundary& boundary, int dy, int dx, T (&
 
 #endif
 
-// run(std::bool_constant<whether boundaries fit into shared memory>)
-template <typename T, typename Run>
-void with_staging(int radius, Run&& run) {
-    if (PathReach(radius).pixels() <= BoundaryTile<T>::kPixels) {
-        run(std::true_type{});
+// run(std::integral_constant<int, kRoom>), or of 0 where that is too little.
+template <int kRoom, typename Run>
+void with_room(int radius, Run&& run) {
+    if (PathReach(radius).pixels() <= kRoom) {
+        run(std::integral_constant<int, kRoom>{});
     } else {
-        run(std::false_type{});
+        run(std::integral_constant<int, 0>{});
     }
 }
 
