@@ -168,6 +168,23 @@ def check_capacity(capacity: int, vertices: Tensor, of: str = "") -> None:
 # --- common ----------------------------------------------------------------------------------------------
 
 
+def check_within(name: str, value: Tensor, low: float, high: float, expected: str) -> None:
+    """Raise unless all numbers lie in [low, high], which NaN do not."""
+    found = _first(~((value >= low) & (value <= high)))
+    if found is not None:
+        got = f"{value[found].item()} at [{','.join(map(str, found))}]"
+        raise ValueError(_checks.wrong(name, expected, got))
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    largest = torch.finfo(value.dtype).max
+    check_within(name, value, -largest, largest, "finite values")
+
+
+def check_boundary(name: str, value: Tensor) -> None:
+    check_within(name, value, 0.0, 1.0, "values in [0,1]")
+
+
 def _first(bad: Tensor) -> tuple[int, ...] | None:
     """Where the first True is, in row-major order."""
     if not bool(bad.any()):

@@ -8,6 +8,7 @@ from wsss_fast._launch._affinity_displacement import affinity_displacement, affi
 from wsss_fast._launch._cam_fusion import cam_fusion
 from wsss_fast._launch._crf import crf
 from wsss_fast._launch._cuda_crf import cuda_crf
+from wsss_fast._launch._cuda_random_walk import cuda_random_walk, cuda_random_walk_backward
 from wsss_fast._launch._flat_kernel import FlatKernel, flat_kernels
 from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
@@ -22,6 +23,8 @@ __all__ = [
     "check_lattice_reach",
     "crf",
     "cuda_crf",
+    "cuda_random_walk",
+    "cuda_random_walk_backward",
     "flat_kernels",
     "lattice_build",
     "lattice_filter",
