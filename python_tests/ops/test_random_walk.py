@@ -101,7 +101,7 @@ def test_steps_stand_in_place_of_exp_times() -> None:
 
 # Where a row and its margin just fill the registers, and where they just do not.
 @pytest.mark.parametrize("w", [*range(7, 20), 28, 31, 32, 33, 44, 60, 61, 64])
-@pytest.mark.parametrize("radius", [5, 15])
+@pytest.mark.parametrize("radius", [5, pytest.param(15, marks=not_on_host)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_width(w: int, radius: int, dtype: torch.dtype) -> None:
     cam, boundary = maps(k=7, h=7, w=w, dtype=dtype)
