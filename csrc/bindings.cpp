@@ -34,6 +34,7 @@
 #include "ops/cuda/lattice.h"
 #include "ops/cuda/path_affinity.h"
 #include "ops/cuda/path_gradient.h"
+#include "ops/cuda/random_walk.h"
 #endif
 
 #if defined(WSSS_FAST_CUDA_ON_HOST)
@@ -845,6 +846,79 @@ void bind_cuda_affinity_displacement_of(py::module_& m, const std::string& dtype
           py::arg("grad_displacement"), py::arg("workspace"), py::arg("place"), Release());
 }
 
+// The random walk and its gradient, which differ in their batches alone.
+cuda::WalkBatch cuda_walk_batch(const WalkBatchTuple& tuple) {
+    const auto& [at, size] = tuple;
+    return {pointer<const void>(at[0]),
+            pointer<const void>(at[1]),
+            pointer<void>(at[2]),
+            size[0],
+            size[1],
+            size[2],
+            size[3]};
+}
+cuda::WalkGradientBatch cuda_walk_batch(const WalkGradientBatchTuple& tuple) {
+    const auto& [at, size] = tuple;
+    return {pointer<const void>(at[0]),
+            pointer<const void>(at[1]),
+            pointer<const void>(at[2]),
+            pointer<void>(at[3]),
+            pointer<void>(at[4]),
+            size[0],
+            size[1],
+            size[2],
+            size[3]};
+}
+
+template <typename Params, typename Tuple>
+void bind_cuda_walk(py::module_& m, const std::string& name, const std::string& dtype,
+                    std::int64_t (*workspace_bytes)(const Params&), void (*run)(const Params&)) {
+    // body(params)
+    const auto with_params = [](const std::vector<Tuple>& tuples, const WalkOptions& options,
+                                cuda::Element element, auto&& body) {
+        std::vector<decltype(cuda_walk_batch(tuples[0]))> batches;
+        for (const Tuple& tuple : tuples) batches.push_back(cuda_walk_batch(tuple));
+        Params params;
+        params.batches = batches.data();
+        params.batch_count = static_cast<std::int64_t>(batches.size());
+        params.options = options;
+        params.element = element;
+        return body(params);
+    };
+    m.def((name + "_workspace_bytes_" + dtype).c_str(),
+          [=](const std::vector<Tuple>& tuples, int radius, double beta, std::int64_t steps,
+              const std::string& method, double tol, cuda::Element element) {
+              const WalkOptions options{radius, beta, steps, walk_method(method), tol};
+              return with_params(tuples, options, element, workspace_bytes);
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
+          py::arg("method"), py::arg("tol"), py::arg("element"));
+    m.def((name + "_" + dtype).c_str(),
+          [=](const std::vector<Tuple>& tuples, int radius, double beta, std::int64_t steps,
+              const std::string& method, double tol, cuda::Element element, Address workspace,
+              const PlaceTuple& place) {
+              const WalkOptions options{radius, beta, steps, walk_method(method), tol};
+              py::gil_scoped_release release;
+              with_params(tuples, options, element, [&](Params& params) {
+                  params.workspace = pointer<void>(workspace);
+                  params.place = cuda_place(place);
+                  run(params);
+              });
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
+          py::arg("method"), py::arg("tol"), py::arg("element"), py::arg("workspace"),
+          py::arg("place"));
+}
+
+template <typename T>
+void bind_cuda_random_walk_of(py::module_& m, const std::string& dtype) {
+    bind_cuda_walk<cuda::RandomWalkParams<T>, WalkBatchTuple>(
+        m, "cuda_random_walk", dtype, &cuda::random_walk_workspace_bytes, &cuda::random_walk);
+    bind_cuda_walk<cuda::RandomWalkBackwardParams<T>, WalkGradientBatchTuple>(
+        m, "cuda_random_walk_backward", dtype, &cuda::random_walk_backward_workspace_bytes,
+        &cuda::random_walk_backward);
+}
+
 void bind_cuda(py::module_& m) {
     py::enum_<cuda::Element>(m, "Element")
         .value("float32", cuda::Element::kFloat32)
@@ -863,6 +937,8 @@ void bind_cuda(py::module_& m) {
     bind_cuda_path_affinity_of<double>(m, "float64");
     bind_cuda_affinity_displacement_of<float>(m, "float32");
     bind_cuda_affinity_displacement_of<double>(m, "float64");
+    bind_cuda_random_walk_of<float>(m, "float32");
+    bind_cuda_random_walk_of<double>(m, "float64");
 }
 
 #endif

@@ -519,3 +519,83 @@ def cuda_affinity_displacement_backward_float64(
     workspace: int,
     place: _Place,
 ) -> None: ...
+def cuda_random_walk_workspace_bytes_float32(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_float32(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_workspace_bytes_float64(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_float64(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_backward_workspace_bytes_float32(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_backward_float32(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_backward_workspace_bytes_float64(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_backward_float64(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...

@@ -13,6 +13,7 @@ from wsss_fast._launch._cuda_affinity_displacement import (
 )
 from wsss_fast._launch._cuda_crf import cuda_crf
 from wsss_fast._launch._cuda_path_affinity import cuda_path_affinity, cuda_path_affinity_backward
+from wsss_fast._launch._cuda_random_walk import cuda_random_walk, cuda_random_walk_backward
 from wsss_fast._launch._flat_kernel import FlatKernel, flat_kernels
 from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
@@ -31,6 +32,8 @@ __all__ = [
     "cuda_crf",
     "cuda_path_affinity",
     "cuda_path_affinity_backward",
+    "cuda_random_walk",
+    "cuda_random_walk_backward",
     "flat_kernels",
     "lattice_build",
     "lattice_filter",

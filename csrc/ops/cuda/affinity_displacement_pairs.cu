@@ -6,6 +6,9 @@
 namespace wsss_fast::cuda {
 namespace {
 
+constexpr std::int64_t kUnconfident = 255;
+constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
+
 template <typename T>
 __device__ T sigmoid(T x) {
     const T e = exp_nonpositive(x < T(0) ? x : -x);
@@ -30,8 +33,6 @@ __device__ std::int64_t load_label(const PairInputs& inputs, std::int64_t i) {
 
 template <typename T>
 __global__ void prepare(PairInputs inputs, PairMaps<T> maps) {
-    constexpr std::int64_t kUnconfident = 255;
-    constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
     const std::int64_t of_image = inputs.height * inputs.width;
     const std::int64_t pixel = thread_number();
     const Quotient at = divide(pixel, of_image);
