@@ -78,7 +78,10 @@ struct BoundaryMaps {
     __device__ T at(const PathSources& of, std::int64_t image, std::int64_t y,
                     std::int64_t x) const {
         if (y < 0 || y >= of.height || x < 0 || x >= of.width) return T(0);
-        const T value = load_element<T>(memory, element, (image * of.height + y) * of.width + x);
+        return at((image * of.height + y) * of.width + x);
+    }
+    __device__ T at(std::int64_t index) const {
+        const T value = load_element<T>(memory, element, index);
         return is_boundary(value) ? value : kNoBoundary<T>;
     }
 };

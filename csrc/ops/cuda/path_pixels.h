@@ -1,9 +1,7 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
 
-#include "common/cuda/element.h"
 #include "common/host_device.h"
 
 // Paths of common/paths.h as a kernel goes along them: by arithmetic in place of tables, which at
@@ -58,22 +56,5 @@ WSSS_FAST_HOST_DEVICE void for_path_pixels(int dy, int dx, Pixel&& pixel) {
         for (int x = left; x <= right; ++x) pixel(y, x);
     });
 }
-
-#if defined(__CUDACC__) || defined(WSSS_FAST_CUDA_ON_HOST)
-
-// A boundary outside [0, 1] is NaN.
-template <typename T>
-__device__ T load_boundary(const void* boundary, Element element, std::int64_t at) {
-    const T value = load_element<T>(boundary, element, at);
-    return value >= T(0) && value <= T(1) ? value : static_cast<T>(NAN);
-}
-
-// The larger one, NaN if one of them is.
-template <typename T>
-__device__ T larger(T one, T other) {
-    return other > one || other != other ? other : one;
-}
-
-#endif
 
 }  // namespace wsss_fast::cuda

@@ -59,7 +59,7 @@ class Walk {
 
     static WalkNeeds needs(const WalkOptions& options) {
         // Weights and degree; x, other_x, the sum.
-        return {1, neighbours_of(options.radius) + 1, 3};
+        return {1, path_count(options.radius) + 1, 3};
     }
 
     std::int64_t bytes() const { return carve_.bytes(); }

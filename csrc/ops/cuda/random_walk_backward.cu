@@ -75,7 +75,7 @@ __global__ void end_kernel(WalkTable<T> tiles, WalkMaps maps, WalkResults<T> res
     if (!spot.inside) return;
     const WalkImages<T>& of = tiles.of[spot.batch];
     const WalkMapsOfBatch& arrays = maps.of[spot.batch];
-    const T share = T(1) - maps.template boundary<T>(of, spot);
+    const T share = maps.share(of, spot);
     const T inverse = of.inverse_degrees[spot.pixel];
     T* const grad_boundary = results.grad_boundary[spot.batch];
     T of_boundary = T(0);
@@ -134,7 +134,7 @@ class WalkGradient {
 
     // `of_both`: with respect to the boundary too.
     static WalkNeeds needs(const WalkOptions& options, bool of_both) {
-        const int neighbours = neighbours_of(options.radius);
+        const int neighbours = path_count(options.radius);
         if (!of_both) return {1, neighbours + 1, 3};
         // Weights and pairs, degree, pixels, what is converted; x, z and other of each, grad.
         return {2, 2 * neighbours + 3, 5};

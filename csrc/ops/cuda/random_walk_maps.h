@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "common/cuda/element.h"
-#include "ops/cuda/path_pixels.h"
+#include "ops/cuda/path_maxima.h"
 #include "ops/cuda/random_walk.h"
 #include "ops/cuda/random_walk_images.h"
 #include "ops/cuda/random_walk_series.h"
@@ -29,9 +29,15 @@ struct WalkMaps {
 #if defined(__CUDACC__) || defined(WSSS_FAST_CUDA_ON_HOST)
 
     template <typename T>
-    __device__ T boundary(const WalkImages<T>& images, const WalkSpot& spot) const {
+    __device__ BoundaryMaps<T> boundaries(int batch) const {
+        return {of[batch].boundary, element};
+    }
+
+    // 1 - the boundary.
+    template <typename T>
+    __device__ T share(const WalkImages<T>& images, const WalkSpot& spot) const {
         const std::int64_t at = (spot.image * images.height + spot.y) * images.width + spot.x;
-        return load_boundary<T>(of[spot.batch].boundary, element, at);
+        return affinity_of(boundaries<T>(spot.batch).at(at));
     }
 
     // The pack of the spot; what fills up the last one is 0.
@@ -50,9 +56,9 @@ struct WalkMaps {
     // What a walk begins with.
     template <int kWidth, typename T>
     __device__ Pack<T, kWidth> seed(const WalkImages<T>& images, const WalkSpot& spot) const {
-        const T share = T(1) - boundary(images, spot);
+        const T factor = share(images, spot);
         Pack<T, kWidth> pack = load<kWidth>(images, spot, of[spot.batch].cam);
-        for (int m = 0; m < kWidth; ++m) pack.value[m] *= share;
+        for (int m = 0; m < kWidth; ++m) pack.value[m] *= factor;
         return pack;
     }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/cuda/carve.h"
+#include "ops/cuda/path_sources.h"
 #include "ops/cuda/random_walk_images.h"
 #include "ops/cuda/random_walk_steps.h"
 
@@ -27,13 +28,6 @@ struct WalkSeries {
     int width = 1;  // of their packs
     std::vector<WalkPart> parts{};
 };
-
-// Neighbours in the lower half-plane.
-inline int neighbours_of(int radius) {
-    int count = radius - 1;
-    for (int dy = 1; dy < radius; ++dy) count += 2 * extent_of(radius, dy) + 1;
-    return count;
-}
 
 // Pixels from a row to the next: what fills them up is as wide as neighbours reach, and rows begin
 // where a sector of memory does.
@@ -88,7 +82,7 @@ template <typename T, typename Batch>
 WalkTable<T> walk_table(const Batch* batches, int radius, const WalkSeries& series, Carve& carve) {
     WalkTable<T> table{};
     table.reach = radius - 1;
-    table.neighbours = neighbours_of(radius);
+    table.neighbours = path_count(radius);
     for (int dy = 0; dy < radius; ++dy) table.extent[dy] = extent_of(radius, dy);
     for (const WalkPart& part : series.parts) {
         const Batch& batch = batches[part.batch];

@@ -4,6 +4,7 @@
 #include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/path_gradient.h"
+#include "ops/cuda/path_maxima.h"
 #include "ops/cuda/path_pixels.h"
 #include "ops/cuda/random_walk_series.h"
 #include "ops/cuda/random_walk_weights.h"
@@ -62,14 +63,14 @@ struct WalkSource {
         }
     }
 
-    __device__ T affinity(const WalkImages<T>& of, const void* boundary, Element element, int dy,
+    __device__ T affinity(const WalkImages<T>& of, const BoundaryMaps<T>& boundaries, int dy,
                           int dx) const {
         const std::int64_t own = (image * of.height + y) * of.width + x;
         T most = T(0);
         for_path_pixels(dy, dx, [&](int j, int i) {
-            most = larger(most, load_boundary<T>(boundary, element, own + j * of.width + i));
+            most = std::fmax(most, boundaries.at(own + j * of.width + i));
         });
-        return T(1) - most;
+        return affinity_of(most);
     }
 };
 
@@ -80,12 +81,10 @@ __global__ void weights_kernel(WalkTable<T> table, WalkMaps maps, int batch, dou
     if (number < kBeforeWeights) of.weights[number - kBeforeWeights] = T(0);
     if (number >= of.pixels()) return;
     const WalkSource<T> source(table, of, number);
+    const auto boundaries = maps.template boundaries<T>(batch);
     source.for_paths(table, of, [&](int dy, int dx, std::int64_t at, bool inside) {
         T weight = T(0);
-        if (inside) {
-            const void* boundary = maps.of[batch].boundary;
-            weight = raised(source.affinity(of, boundary, maps.element, dy, dx), beta);
-        }
+        if (inside) weight = raised(source.affinity(of, boundaries, dy, dx), beta);
         of.weights[at] = weight;
     });
 }
@@ -110,13 +109,12 @@ __global__ void slopes_kernel(WalkTable<T> table, WalkMaps maps, int batch, doub
     const std::int64_t number = thread_number();
     if (number >= of.pixels()) return;
     const WalkSource<T> source(table, of, number);
+    const auto boundaries = maps.template boundaries<T>(batch);
     const T* pixel = gradient.pixels + number;
     source.for_paths(table, of, [&](int dy, int dx, std::int64_t at, bool inside) {
         T grad = T(0);
         if (inside) {
-            const void* boundary = maps.of[batch].boundary;
-            const T affinity = source.affinity(of, boundary, maps.element, dy, dx);
-            const T power = raised(affinity, beta - 1);
+            const T power = raised(source.affinity(of, boundaries, dy, dx), beta - 1);
             // At a wall the power of an exponent below 0 is infinite.
             const T slope = power == static_cast<T>(INFINITY) ? T(0) : power;
             const T pair = gradient.pairs[at] - pixel[0] - pixel[dy * of.stride + dx];
