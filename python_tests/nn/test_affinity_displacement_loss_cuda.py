@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from conftest import close
-from devices import by_cpu, not_on_host, only_on
+from devices import by_cpu, only_on
 from test_affinity_displacement_loss import regions
 from torch import Tensor
 
@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.usefixtures("device"),
     only_on("cuda", "cuda-host", reason="about the CUDA kernels"),
 ]
+gpu_only = only_on("cuda", reason="too large for kernels on the host")
 
 
 def inputs(n: int, h: int, w: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -75,17 +76,18 @@ def test_large_radii(radius: int, dtype: torch.dtype) -> None:
     agrees_with_the_cpu(radius, *inputs(1, radius + 2, 2 * radius + 2, dtype))
 
 
+@gpu_only
 def test_the_largest_radius() -> None:
     agrees_with_the_cpu(64, *inputs(1, 64, 128))
 
 
-@not_on_host
+@gpu_only
 def test_a_batch_as_in_training() -> None:
     logits, displacement, _ = inputs(32, 128, 128)
     agrees_with_the_cpu(10, logits, displacement, regions(32, 128, 128))
 
 
-@not_on_host
+@gpu_only
 def test_it_takes_no_more_memory_than_it_says() -> None:
     given = inputs(32, 128, 128)
     losses(10, *given)
@@ -132,12 +134,12 @@ def test_half_precision(dtype: torch.dtype) -> None:
         assert torch.equal(ours, theirs.to(dtype))
 
 
-@pytest.mark.parametrize("radius", [3, 10])
+@pytest.mark.parametrize("radius", [3, 6])
 def test_every_run_has_the_same_bits(radius: int) -> None:
     # On the host the threads take another order each time.
-    given = inputs(2, 40, 45)
+    given = inputs(1, 38, 44)
     given[0] = torch.randint(4, given[0].shape).float()  # plenty of ties
-    first, *others = (losses(radius, *given) for _ in range(4))
+    first, *others = (losses(radius, *given) for _ in range(3))
     for other in others:
         assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
 

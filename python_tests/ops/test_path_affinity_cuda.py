@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import close
-from devices import by_cpu, not_on_host, only_on
+from devices import by_cpu, only_on
 from torch import Tensor
 
 import wsss_fast
@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.usefixtures("device"),
     only_on("cuda", "cuda-host", reason="about the CUDA kernels"),
 ]
+gpu_only = only_on("cuda", reason="too large for kernels on the host")
 
 
 def gradient(boundary: Tensor, radius: int, weight: Tensor) -> Tensor:
@@ -77,12 +78,12 @@ def test_every_path_of_the_largest_radius(device: str) -> None:
         assert torch.equal(wsss_fast.path_affinity(boundary, 64), expected)
 
 
-@not_on_host
+@gpu_only
 def test_a_batch_as_in_training() -> None:
     agrees_with_the_cpu(torch.rand(32, 1, 128, 128), 10)
 
 
-@not_on_host
+@gpu_only
 def test_more_paths_than_go_through_at_a_time() -> None:
     # The positions of all of them would take 79 MB, and of one image alone a part of that.
     boundary = torch.rand(2, 1, 560, 560)

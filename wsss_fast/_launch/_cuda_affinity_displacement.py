@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from wsss_fast._launch._memory import address, cuda_place, element_of, new_works
 
 # Addresses of logits and displacement, and their element; that of labels, their bytes and whether they are
 # signed; images, height, width, radius.
-_Pairs = tuple[int, int, _C.Element, int, int, bool, int, int, int, int]
+_Pairs: TypeAlias = "tuple[int, int, _C.Element, int, int, bool, int, int, int, int]"
 
 
 def cuda_affinity_displacement(

@@ -46,8 +46,7 @@ __global__ void gather_gradients(PathGradientParams<T> params, int paths, int fi
     const std::int64_t row = of_image.rest;
     const std::int64_t column = of_row.rest - sources.first_x;
 
-    const T boundary =
-        load_element<T>(static_cast<const void*>(params.boundary), params.element, number);
+    const T boundary = load_element<T>(params.boundary, params.element, number);
     T sum = is_boundary(boundary) ? params.grad_boundary[number] : static_cast<T>(NAN);
     const std::int64_t plane = sources.images * sources.of_image();
     const Position* own = positions + image * sources.of_image() + row * sources.columns + column;
