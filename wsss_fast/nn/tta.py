@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
-from wsss_fast._device import HALVES
+from wsss_fast._device import HALVES, on_cuda
 from wsss_fast.ops.tta import tta_merge
 
 
@@ -106,7 +106,7 @@ class TTA(nn.Module):
                 logits.append(_logits(call(mirrored)))
                 flipped.append(True)
         dtype = logits[0].dtype
-        if dtype in HALVES:
+        if dtype in HALVES and not on_cuda(logits[0]):
             logits = [z.float() for z in logits]
         merged = tta_merge(
             logits,

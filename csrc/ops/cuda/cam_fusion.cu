@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <numeric>
 #include <type_traits>
+#include <utility>
 
 #include "common/bilinear_sample.h"
 #include "common/cuda/carve.h"
@@ -46,8 +47,8 @@ struct SizeGroup {
 // A target's maps, as many as a launch makes.
 template <typename T>
 struct Fusion {
-    const void* data[kMostCams];  // the inputs, by size
-    SizeGroup<T> groups[kMostCams];
+    const void* data[kMostInputs];  // the inputs, by size
+    SizeGroup<T> groups[kMostInputs];
     std::int64_t map[kMapsOfLaunch];   // n * K + k
     std::int64_t slot[kMapsOfLaunch];  // of its maximum
     std::uint32_t flipped;             // a bit for each input
@@ -67,6 +68,16 @@ struct Fusion {
 template <typename T>
 __device__ T cut(T value) {
     return value > T(0) ? value : value - value;
+}
+
+// body(0), body(1), ... in a row and not in a loop, whose counter could not name a register.
+template <int... kNumber, typename Body>
+__device__ void one_by_one(std::integer_sequence<int, kNumber...>, Body&& body) {
+    (body(kNumber), ...);
+}
+template <int kCount, typename Body>
+__device__ void unrolled(Body&& body) {
+    one_by_one(std::make_integer_sequence<int, kCount>{}, body);
 }
 
 // What a thread makes: columns of rows beside each other.
@@ -96,7 +107,6 @@ __device__ void stretch(const Fusion<T>& fusion, const SizeGroup<T>& group, std:
             const T value = load_element<T>(fusion.data[i], kElement, begin + at);
             return fusion.relu_each ? cut(value) : value;
         };
-#pragma unroll
         for (int j = 0; j < kColumns; ++j) {
             const T first = sample(columns.low[j]);
             const T second = sample(columns.high[j]);
@@ -104,7 +114,6 @@ __device__ void stretch(const Fusion<T>& fusion, const SizeGroup<T>& group, std:
             high[j] = i == group.begin ? second : high[j] + second;
         }
     }
-#pragma unroll
     for (int j = 0; j < kColumns; ++j) {
         out[j] = (T(1) - columns.weight[j]) * low[j] + columns.weight[j] * high[j];
     }
@@ -114,7 +123,6 @@ template <Element kElement, typename T>
 __device__ void add_group(const Fusion<T>& fusion, const SizeGroup<T>& group, std::int64_t map,
                           const BilinearSample<T>* rows, std::int32_t x, Patch<T>& sums) {
     ColumnSamples<T> columns;
-#pragma unroll
     for (int j = 0; j < kColumns; ++j) {
         const std::int32_t at = x + 32 * j < fusion.width ? x + 32 * j : fusion.width - 1;
         const auto sample = bilinear_sample(group.width, group.scale_x, at);
@@ -127,12 +135,10 @@ __device__ void add_group(const Fusion<T>& fusion, const SizeGroup<T>& group, st
     T high[kColumns];
     std::int32_t low_row = -1;
     std::int32_t high_row = -1;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
+    unrolled<kRows>([&](int r) {
         const BilinearSample<T> row = rows[r];
         if (row.low != low_row) {
             if (row.low == high_row) {
-#pragma unroll
                 for (int j = 0; j < kColumns; ++j) low[j] = high[j];
             } else {
                 stretch<kElement>(fusion, group, map, row.low, columns, low);
@@ -140,20 +146,18 @@ __device__ void add_group(const Fusion<T>& fusion, const SizeGroup<T>& group, st
             low_row = row.low;
         }
         if (row.weight == T(0)) {
-#pragma unroll
             for (int j = 0; j < kColumns; ++j) sums.value[r][j] += low[j];
-            continue;
+            return;
         }
         if (row.high != high_row) {
             stretch<kElement>(fusion, group, map, row.high, columns, high);
             high_row = row.high;
         }
         const T rest = T(1) - row.weight;
-#pragma unroll
         for (int j = 0; j < kColumns; ++j) {
             sums.value[r][j] += rest * low[j] + row.weight * high[j];
         }
-    }
+    });
 }
 
 // The greatest of all threads of a block, in its first thread. `of_warps` has room for kWarps.
@@ -214,9 +218,7 @@ __global__ void __launch_bounds__(kThreads) fuse(Fusion<T> fusion) {
     const bool divided = kWrite && fusion.most;
     const T divisor = divided ? detail::bits_as<T>(fusion.most[slot]) + T(1e-5) : T(1);
     Order<T> most = 0;
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
+    unrolled<kRows>([&](int r) {
         for (int j = 0; j < kColumns; ++j) {
             if (y + r >= fusion.height || x + 32 * j >= fusion.width) continue;
             T value = sums.value[r][j];
@@ -230,7 +232,7 @@ __global__ void __launch_bounds__(kThreads) fuse(Fusion<T> fusion) {
                 most = order > most ? order : most;
             }
         }
-    }
+    });
     if constexpr (!kWrite) {
         most = greatest_of_block(most, shared.most);
         if (threadIdx.x == 0) atomicMax(fusion.most + slot, most);
@@ -245,7 +247,7 @@ Fusion<T> grouped(const CamFusionParams<T>& params, const CamTarget& target) {
     std::iota(left.begin(), left.end(), std::size_t{0});
     std::int32_t placed = 0;
     while (!left.empty()) {
-        const CamInput& first = params.inputs[left.front()];
+        const SizedInput& first = params.inputs[left.front()];
         const auto other = [&](std::size_t i) {
             return params.inputs[i].height != first.height || params.inputs[i].width != first.width;
         };

@@ -6,19 +6,10 @@
 #include "common/cuda/element_type.h"
 #include "common/cuda/place.h"
 #include "ops/cam_fusion.h"
+#include "ops/cuda/sized_input.h"
 
 // Fusion of activation maps on the GPU; see ops/cam_fusion.h.
 namespace wsss_fast::cuda {
-
-constexpr int kMostCams = 32;  // inputs of one call
-
-// Activation maps of one scale and orientation.
-struct CamInput {
-    const void* data;     // [N][K][height][width]
-    std::int32_t height;  // rows of a map
-    std::int32_t width;   // columns of a map
-    bool flipped;         // made from a mirrored image: columns are read back to front
-};
 
 // One size at which the fused maps are wanted.
 struct CamTarget {
@@ -31,7 +22,7 @@ struct CamTarget {
 
 template <typename T>
 struct CamFusionParams {
-    std::vector<CamInput> inputs;           // what is summed, at most kMostCams
+    std::vector<SizedInput> inputs;         // what is summed, at most kMostInputs
     std::vector<CamTarget> targets;         // what is wanted of the sum
     std::vector<std::int64_t> maps;         // the wanted maps n * K + k, image after image
     std::vector<std::int64_t> image_begin;  // N+1 entries: maps of image n start at image_begin[n]

@@ -9,7 +9,7 @@ namespace {
 template <typename T>
 Merge<T> merge_of(const TtaParams& params, Carve& carve) {
     Merge<T> merge{};
-    for (const TtaInput& input : params.inputs) {
+    for (const SizedInput& input : params.inputs) {
         merge.inputs[merge.count++] = {input.data,
                                        input.height,
                                        input.width,

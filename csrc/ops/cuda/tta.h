@@ -5,27 +5,18 @@
 
 #include "common/cuda/element_type.h"
 #include "common/cuda/place.h"
+#include "ops/cuda/sized_input.h"
 #include "ops/tta.h"
 
 // Averaging of test-time predictions on the GPU; see ops/tta.h.
 namespace wsss_fast::cuda {
 
-constexpr int kMostPredictions = 32;  // inputs of one call
-
-// Predictions of one scale and orientation.
-struct TtaInput {
-    const void* data;     // [N][C][height][width]
-    std::int32_t height;  // rows of a prediction
-    std::int32_t width;   // columns of a prediction
-    bool flipped;         // made from a mirrored image: columns are read back to front
-};
-
 struct TtaParams {
-    std::vector<TtaInput> inputs;  // what is averaged, at most kMostPredictions
-    std::int64_t images = 0;       // N
-    std::int64_t classes = 0;      // C, at least 1
-    std::int32_t height = 0;       // rows of the result
-    std::int32_t width = 0;        // columns of the result
+    std::vector<SizedInput> inputs;                      // what is averaged, at most kMostInputs
+    std::int64_t images = 0;                             // N
+    std::int64_t classes = 0;                            // C, at least 1
+    std::int32_t height = 0;                             // rows of the result
+    std::int32_t width = 0;                              // columns of the result
     TtaActivation activation = TtaActivation::kSoftmax;  // applied before the average
     Element element = Element::kFloat32;                 // of the inputs and the mean
     void* out = nullptr;        // the mean [N][C][height][width], or labels [N][height][width]

@@ -41,13 +41,11 @@ template <typename T, Element kElement, int kHeld>
 __device__ void add_softmax(const Sampler<T, kElement>& sample, std::int64_t first, int count,
                             const Team& team, Shared<T>& shared, T* sums) {
     T value[kHeld];
-    T greatest = value[0] = sample(first);
-#pragma unroll
-    for (int c = 1; c < kHeld; ++c) {
-        if (c >= count) break;
-        value[c] = sample(first + c);
+    T greatest = -static_cast<T>(INFINITY);
+    for_classes<kHeld>(count, [&](int c) {
+        value[c] = sample(first + (c < count ? c : count - 1));
         greatest = value[c] > greatest ? value[c] : greatest;
-    }
+    });
     if (team.parts > 1) {
         const T own = greatest;
         greatest = -static_cast<T>(INFINITY);
@@ -55,24 +53,18 @@ __device__ void add_softmax(const Sampler<T, kElement>& sample, std::int64_t fir
                       [&](T other) { greatest = other > greatest ? other : greatest; });
     }
     T total = 0;
-#pragma unroll
-    for (int c = 0; c < kHeld; ++c) {
-        if (c >= count) break;
+    for_classes<kHeld>(count, [&](int c) {
         const T exponent = value[c] - greatest;
         value[c] = exp_nonpositive(exponent);
-        total += value[c] + (exponent - exponent);  // NaN for -inf, too
-    }
+        if (c < count) total += value[c] + (exponent - exponent);  // NaN for -inf, too
+    });
     if (team.parts > 1) {
         const T own = total;
         total = 0;
         team.exchange(shared.total, own, [&](T other) { total += other; });
     }
     const T inverse = T(1) / total;
-#pragma unroll
-    for (int c = 0; c < kHeld; ++c) {
-        if (c >= count) break;
-        sums[c] += value[c] * inverse;
-    }
+    for_classes<kHeld>(count, [&](int c) { sums[c] += value[c] * inverse; });
 }
 
 template <typename T, Element kElement, int kHeld>
@@ -96,17 +88,15 @@ __global__ void __launch_bounds__(kMostThreads) merge_classes(Merge<T> merge, in
     }
 
     if (merge.label_bytes == 0) {
-#pragma unroll
-        for (int c = 0; c < kHeld; ++c) {
+        for_classes<kHeld>(count, [&](int c) {
             if (c < count && real) store_mean<kElement>(merge, pixel, first + c, sums[c]);
-        }
+        });
         return;
     }
     BestClass<T> best{sums[0], static_cast<std::int32_t>(first)};
-#pragma unroll
-    for (int c = 1; c < kHeld; ++c) {
+    for_classes<kHeld>(count, [&](int c) {
         if (c < count) best.consider(sums[c], static_cast<std::int32_t>(first) + c);
-    }
+    });
     if (parts > 1) {
         shared.greatest[thread] = best.value;
         shared.label[thread] = best.label;

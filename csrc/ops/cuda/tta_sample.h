@@ -23,7 +23,7 @@ struct Prediction {
 
 template <typename T>
 struct Merge {
-    Prediction<T> inputs[kMostPredictions];
+    Prediction<T> inputs[kMostInputs];
     std::int32_t count;  // of inputs
     std::int64_t images;
     std::int64_t classes;
@@ -99,6 +99,20 @@ class Sampler {
     T row_weight_;
     T column_weight_;
 };
+
+// body(c) for the classes c < count of the kHeld at most that a thread has, and for up to three
+// more: four at a time without a branch, so that the loads of all of them are on their way
+// together.
+template <int kHeld, typename Body>
+__device__ void for_classes(int count, Body&& body) {
+    constexpr int kTogether = 4;
+    static_assert(kHeld % kTogether == 0);
+    for (int first = 0; first < kHeld; first += kTogether) {
+        if (first < count) {
+            for (int c = first; c < first + kTogether; ++c) body(c);
+        }
+    }
+}
 
 // The class with the greatest mean, the first of equals. NaN in the first one stays.
 template <typename T>

@@ -52,17 +52,15 @@ __device__ void add_up(const Merge<T>& merge, const Pixel& pixel, std::int64_t f
             peak = merge.peaks[k * merge.pixels() + pixel.number];
             inverse = merge.inverses[k * merge.pixels() + pixel.number];
         }
-#pragma unroll
-        for (int c = 0; c < kChunk; ++c) {
-            if (c >= count) break;
-            T value = sample(first + c);
+        for_classes<kChunk>(count, [&](int c) {
+            T value = sample(first + (c < count ? c : count - 1));
             if constexpr (kActivation == TtaActivation::kSoftmax) {
                 value = exp_nonpositive(value - peak) * inverse;
             } else if constexpr (kActivation == TtaActivation::kSigmoid) {
                 value = sigmoid(value);
             }
             sums[c] = k == 0 ? value : sums[c] + value;
-        }
+        });
     }
 }
 
@@ -82,10 +80,9 @@ __global__ void __launch_bounds__(kThreads) write_means(Merge<T> merge, std::int
     const int count = chunk_at(merge, first);
     T sums[kChunk];
     add_up<T, kElement, kActivation>(merge, pixel, first, count, sums);
-#pragma unroll
-    for (int c = 0; c < kChunk; ++c) {
+    for_classes<kChunk>(count, [&](int c) {
         if (c < count) store_mean<kElement>(merge, pixel, first + c, sums[c]);
-    }
+    });
 }
 
 // A thread for each pixel.
@@ -100,10 +97,9 @@ __global__ void __launch_bounds__(kThreads) write_labels(Merge<T> merge) {
         T sums[kChunk];
         add_up<T, kElement, kActivation>(merge, pixel, first, count, sums);
         if (first == 0) best.value = sums[0];
-#pragma unroll
-        for (int c = 0; c < kChunk; ++c) {
+        for_classes<kChunk>(count, [&](int c) {
             if (c < count) best.consider(sums[c], static_cast<std::int32_t>(first) + c);
-        }
+        });
     }
     store_label(merge.out, merge.label_bytes, i, best.label);
 }
