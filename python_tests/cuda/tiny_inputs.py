@@ -1,4 +1,4 @@
-"""Every form of the dense CRF's CUDA kernels once, on a few pixels, for tools that watch each access:
+"""Every form of the CUDA kernels once, on a few pixels, for tools that watch each access:
 
     compute-sanitizer --tool racecheck python python_tests/cuda/tiny_inputs.py cuda
 
@@ -78,7 +78,67 @@ def lattice(features: Tensor, values: Tensor, capacity: int | None) -> list[Tens
     return [filtered.detach(), given.grad]
 
 
+def half(tensors: tuple[Tensor, ...]) -> list[Tensor]:
+    """In half precision where kernels read it, elsewhere the same numbers."""
+    rounded = [tensor.half() for tensor in tensors]
+    return rounded if _device.on_cuda(rounded[0]) else [tensor.float() for tensor in rounded]
+
+
+def fused(*cams: Tensor, classes: list[list[bool]] | None = None, **options: Any) -> list[Tensor]:
+    mask = None if classes is None else torch.tensor(classes)
+    flipped = [i % 2 == 1 for i in range(len(cams))]
+    results = wsss_fast.fuse_cams(
+        cams, [(19, 150), (3, 1)], crop=[(17, 140), None], flipped=flipped, classes=mask, **options
+    )
+    return results if mask is None else [tensor for of_size in results for tensor in of_size]
+
+
+def fused_of_halves(*cams: Tensor) -> list[Tensor]:
+    return [tensor.float() for tensor in fused(*half(cams))]
+
+
+def merged(*logits: Tensor, **options: Any) -> Tensor:
+    flipped = [i % 2 == 1 for i in range(len(logits))]
+    return wsss_fast.tta_merge(logits, (7, 9), flipped=flipped, **options)
+
+
+def merged_of_halves(*logits: Tensor) -> Tensor:
+    return merged(*half(logits)).float()
+
+
 def cases() -> Iterator[Case]:
+    yield from cases_of_crf()
+    yield from cases_of_cams()
+    yield from cases_of_predictions()
+
+
+def cases_of_cams() -> Iterator[Case]:
+    cams = [torch.rand(2, 3, h, w) - 0.3 for h, w in ((4, 5), (4, 5), (9, 2), (1, 1))]
+    for relu, normalize in (("sum", "class"), ("each", "image"), ("none", "none")):
+        yield f"fuse_cams {relu} {normalize}", partial(fused, relu=relu, normalize=normalize), cams
+    present = [[True, False, True], [False, False, False]]
+    yield "fuse_cams of present classes", partial(fused, classes=present), cams
+    yield "fuse_cams float64", fused, [c.double() for c in cams]
+    yield "fuse_cams float16", fused_of_halves, cams
+    yield "fuse_cams of many maps", fused, [torch.rand(2, 60, 3, 2)]
+
+
+def cases_of_predictions() -> Iterator[Case]:
+    # Held by a thread, by several, and by none.
+    for classes in (1, 8, 21, 50, 201, 289):
+        logits = [torch.randn(2, classes, h, w) * 4 for h, w in ((4, 5), (4, 5), (9, 2), (7, 9))]
+        for output in ("mean", "labels"):
+            yield f"tta_merge C={classes} {output}", partial(merged, output=output), logits
+    small = [torch.randn(2, 11, h, w) for h, w in ((4, 5), (9, 2))]
+    for activation in ("sigmoid", "none"):
+        for output in ("mean", "labels"):
+            call = partial(merged, activation=activation, output=output)
+            yield f"tta_merge {activation} {output}", call, small
+    yield "tta_merge float64", merged, [z.double() for z in small]
+    yield "tta_merge float16", merged_of_halves, small
+
+
+def cases_of_crf() -> Iterator[Case]:
     for height, width in SIZES:
         for classes in CLASSES:
             unary = torch.rand(2, classes, height, width) * 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import close
-from devices import autocast, cpu_only, not_on_host, on_device, traced
+from devices import autocast, cpu_only, on_device, traced
 from torch import Tensor
 
 from wsss_fast import check_values, fuse_cams

@@ -224,7 +224,7 @@ def test_values_whose_sum_could_overflow():
             assert "small enough" in str(error)  # noqa: PT017  either outcome is right here
 
 
-@pytest.mark.parametrize("classes", [1, 2, 21, 201])
+@pytest.mark.parametrize("classes", [1, 2, 21, pytest.param(201, marks=not_on_host)])
 @pytest.mark.parametrize("output", ["mean", "labels"])
 def test_threads_and_runs_agree_to_the_bit(threads, output, classes):
     logits = random_logits(2, classes, [(24, 32), (24, 32), (47, 63)])
@@ -464,8 +464,9 @@ def test_module_merges_what_the_network_says_of_rounded_sizes():
     close(TTA(model, stride=16)(image), by_hand(model, image, sizes, "softmax"))
 
 
-@traced
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, pytest.param(lambda m: torch.compile(m, backend="eager"), marks=traced)]
+)
 def test_module_around_a_wrapped_network(wrap):
     model = Network().eval()
     image = torch.rand(2, 3, 20, 28)
