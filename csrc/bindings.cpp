@@ -758,9 +758,6 @@ std::vector<cuda::SizedInput> cuda_inputs(const std::vector<PlainInput>& inputs)
     return result;
 }
 
-// Height, width, crop height, crop width, output of all maps.
-using CudaTargetTuple = std::tuple<std::int32_t, std::int32_t, std::int32_t, std::int32_t, Address>;
-
 template <typename T>
 void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
     m.def(("cuda_cam_fusion_workspace_bytes_" + dtype).c_str(),
@@ -775,15 +772,22 @@ void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
           py::kw_only(), py::arg("targets"), py::arg("maps"), py::arg("images"),
           py::arg("normalize"));
     m.def(("cuda_cam_fusion_" + dtype).c_str(),
-          [](const std::vector<PlainInput>& inputs, const std::vector<CudaTargetTuple>& targets,
+          [](const std::vector<PlainInput>& inputs, const std::vector<PlainTarget>& targets,
              std::vector<std::int64_t> maps, std::vector<std::int64_t> image_begin,
              cuda::Element element, CamRelu relu, CamNormalize normalize, Address workspace,
              const PlaceTuple& place) {
               cuda::CamFusionParams<T> params;
               params.inputs = cuda_inputs(inputs);
-              for (const auto& [height, width, crop_height, crop_width, out] : targets) {
-                  params.targets.push_back(
-                      {height, width, crop_height, crop_width, pointer<void>(out)});
+              for (const auto& [height, width, crop_height, crop_width, outputs] : targets) {
+                  cuda::CamTarget target{static_cast<std::int32_t>(height),
+                                         static_cast<std::int32_t>(width),
+                                         static_cast<std::int32_t>(crop_height),
+                                         static_cast<std::int32_t>(crop_width),
+                                         {}};
+                  for (const Address address : outputs) {
+                      target.outputs.push_back(pointer<void>(address));
+                  }
+                  params.targets.push_back(std::move(target));
               }
               params.maps = std::move(maps);
               params.image_begin = std::move(image_begin);

@@ -435,9 +435,6 @@ def cuda_crf_float64(
 
 CUDA_MOST_INPUTS: int  # of cam_fusion and tta
 
-# (height, width, crop height, crop width, address of the output of all maps).
-_CudaCamTarget = tuple[int, int, int, int, int]
-
 def cuda_cam_fusion_workspace_bytes_float32(
     *, targets: int, maps: int, images: int, normalize: CamNormalize
 ) -> int: ...
@@ -447,7 +444,7 @@ def cuda_cam_fusion_workspace_bytes_float64(
 def cuda_cam_fusion_float32(
     *,
     inputs: list[_Input],
-    targets: list[_CudaCamTarget],
+    targets: list[_CamTarget],
     maps: list[int],
     image_begin: list[int],
     element: Element,
@@ -459,7 +456,7 @@ def cuda_cam_fusion_float32(
 def cuda_cam_fusion_float64(
     *,
     inputs: list[_Input],
-    targets: list[_CudaCamTarget],
+    targets: list[_CamTarget],
     maps: list[int],
     image_begin: list[int],
     element: Element,

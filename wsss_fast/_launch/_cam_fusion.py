@@ -31,6 +31,34 @@ def present_maps(classes: Tensor | None, images: int, count: int) -> tuple[list[
     return maps, [0, *itertools.accumulate(len(row) for row in present)]
 
 
+# Height, width, crop height, crop width, addresses of the images' outputs.
+CamTarget = tuple[int, int, int, int, list[int]]
+
+
+def new_results(
+    cams: list[Tensor],
+    classes: Tensor | None,
+    begin: list[int],
+    sizes: list[tuple[int, int]],
+    crops: list[tuple[int, int]],
+) -> tuple[list[Tensor], list[CamTarget]]:
+    """What :func:`cam_fusion` returns, not yet filled, and where the core is to write it."""
+    images, count = cams[0].shape[:2]
+    results: list[Tensor] = []
+    targets: list[CamTarget] = []
+    for size, crop in zip(sizes, crops, strict=True):
+        if classes is None:
+            whole = cams[0].new_empty((images, count, *crop))
+            results.append(whole)
+            outputs = [address(whole) + n * whole.stride(0) * whole.element_size() for n in range(images)]
+        else:
+            each = [cams[0].new_empty((last - first, *crop)) for first, last in itertools.pairwise(begin)]
+            results.extend(each)
+            outputs = [address(t) for t in each]
+        targets.append((*size, *crop, outputs))
+    return results, targets
+
+
 def cam_fusion(
     cams: list[Tensor],
     classes: Tensor | None,
@@ -41,24 +69,8 @@ def cam_fusion(
     normalize: str,
 ) -> list[Tensor]:
     """For each size one ``[N,K,H,W]``, or with ``classes`` N tensors ``[K_n,H,W]``."""
-    images, count = cams[0].shape[:2]
-    maps, begin = present_maps(classes, images, count)
-
-    results: list[Tensor] = []
-    targets: list[tuple[int, int, int, int, list[int]]] = []
-    for (height, width), (crop_height, crop_width) in zip(sizes, crops, strict=True):
-        if classes is None:
-            whole = cams[0].new_empty((images, count, crop_height, crop_width))
-            results.append(whole)
-            outputs = [address(whole) + n * whole.stride(0) * whole.element_size() for n in range(images)]
-        else:
-            each = [
-                cams[0].new_empty((last - first, crop_height, crop_width))
-                for first, last in itertools.pairwise(begin)
-            ]
-            results.extend(each)
-            outputs = [address(t) for t in each]
-        targets.append((height, width, crop_height, crop_width, outputs))
+    maps, begin = present_maps(classes, *cams[0].shape[:2])
+    results, targets = new_results(cams, classes, begin, sizes, crops)
     if not maps:
         return results
 

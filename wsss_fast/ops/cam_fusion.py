@@ -102,8 +102,7 @@ def fuse_cams(
     Returns:
         ``[N,K,H',W']`` (or ``[K,H',W']``) of the dtype of ``cams``. With ``classes`` a list of N tensors
         ``[K_n,H',W']``, the present maps in class order (``[0,H',W']`` where none is); one such tensor for
-        unbatched ``cams``. With a list of sizes a list of these. Results are contiguous; on CUDA those of one
-        size share one block of memory, so that ``.clone()`` is for what is kept without the others.
+        unbatched ``cams``. With a list of sizes a list of these.
 
     Raises:
         ValueError: wrong shapes, sizes, devices or names; a crop larger than its size; NaN, an infinity, or

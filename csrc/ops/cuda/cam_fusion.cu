@@ -51,6 +51,7 @@ struct Fusion {
     SizeGroup<T> groups[kMostInputs];
     std::int64_t map[kMapsOfLaunch];   // n * K + k
     std::int64_t slot[kMapsOfLaunch];  // of its maximum
+    void* out[kMapsOfLaunch];          // [height][width]
     std::uint32_t flipped;             // a bit for each input
     std::int32_t group_count;
     bool relu_each;
@@ -61,7 +62,6 @@ struct Fusion {
     std::int32_t tiles_across;  // blocks of a map, side by side
     std::int32_t tiles;         // blocks of a map
     Order<T>* most;             // the maxima, or null where nothing is divided
-    void* out;                  // of the launch's first map
 };
 
 // Cut off below 0; -inf is no number to be cut off.
@@ -224,8 +224,8 @@ __global__ void __launch_bounds__(kThreads) fuse(Fusion<T> fusion) {
             T value = sums.value[r][j];
             value = finite_or_nan(fusion.relu_sum ? cut(value) : value);
             if constexpr (kWrite) {
-                const std::int64_t row = of_map.whole * fusion.height + y + r;
-                store_element(fusion.out, kElement, row * fusion.width + x + 32 * j,
+                const std::int64_t row = std::int64_t{y} + r;
+                store_element(fusion.out[of_map.whole], kElement, row * fusion.width + x + 32 * j,
                               divided ? value / divisor : value);
             } else {
                 const auto order = detail::bits_as<Order<T>>(value);
@@ -304,23 +304,25 @@ void fuse_target(const CamFusionParams<T>& params, const CamTarget& target, Orde
                                count(fusion.height, kWarps / fusion.warps_across * kRows);
     fusion.tiles = static_cast<std::int32_t>(tiles);
 
-    const auto wanted = static_cast<std::int64_t>(params.maps.size());
-    std::vector<std::int64_t> slots(params.maps.size());
-    std::iota(slots.begin(), slots.end(), std::int64_t{0});
-    if (params.normalize == CamNormalize::kImage) {
-        for (std::size_t n = 0; n + 1 < params.image_begin.size(); ++n) {
-            std::fill(slots.begin() + params.image_begin[n],
-                      slots.begin() + params.image_begin[n + 1], static_cast<std::int64_t>(n));
-        }
-    }
     const std::int64_t map_bytes =
         std::int64_t{fusion.height} * fusion.width * bytes_of(params.element);
+    std::vector<std::int64_t> slots;
+    std::vector<void*> outs;
+    for (std::size_t n = 0; n + 1 < params.image_begin.size(); ++n) {
+        const std::int64_t begin = params.image_begin[n];
+        for (std::int64_t m = begin; m < params.image_begin[n + 1]; ++m) {
+            const bool of_images = params.normalize == CamNormalize::kImage;
+            slots.push_back(of_images ? static_cast<std::int64_t>(n) : m);
+            outs.push_back(static_cast<char*>(target.outputs[n]) + (m - begin) * map_bytes);
+        }
+    }
+    const auto wanted = static_cast<std::int64_t>(params.maps.size());
     const auto launch_all = [&](auto kernel) {
         for (std::int64_t begin = 0; begin < wanted; begin += kMapsOfLaunch) {
             const std::int64_t maps = std::min<std::int64_t>(kMapsOfLaunch, wanted - begin);
             std::copy_n(params.maps.begin() + begin, maps, fusion.map);
             std::copy_n(slots.begin() + begin, maps, fusion.slot);
-            fusion.out = static_cast<char*>(target.out) + begin * map_bytes;
+            std::copy_n(outs.begin() + begin, maps, fusion.out);
             launch(kernel, {maps * tiles}, params.place, fusion);
         }
     };

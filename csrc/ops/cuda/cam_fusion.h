@@ -13,11 +13,11 @@ namespace wsss_fast::cuda {
 
 // One size at which the fused maps are wanted.
 struct CamTarget {
-    std::int32_t height;       // rows of the whole resampled map
-    std::int32_t width;        // columns of the whole resampled map
-    std::int32_t crop_height;  // rows kept, from the top
-    std::int32_t crop_width;   // columns kept, from the left
-    void* out;                 // [wanted maps][crop_height][crop_width]
+    std::int32_t height;         // rows of the whole resampled map
+    std::int32_t width;          // columns of the whole resampled map
+    std::int32_t crop_height;    // rows kept, from the top
+    std::int32_t crop_width;     // columns kept, from the left
+    std::vector<void*> outputs;  // for each image, [maps of it][crop_height][crop_width]
 };
 
 template <typename T>
