@@ -43,7 +43,8 @@ class TTA(nn.Module):
     softmax does there.
 
     Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor, for options
-    out of range, for an answer of the network that is not as above, and for NaN or infinities in it.
+    out of range, for an answer of the network that is not as above, and for NaN or infinities in it; these
+    are NaN in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020 (scales 0.5, 1, 2 with flips: 6 predictions).

@@ -1,6 +1,12 @@
 // Softmax whose exponentials and sums stay in registers: every input is read once, the output
 // written once. A thread has all classes of a pixel, or, where they are many, some of them: then
 // the threads of a pixel tell each other the greatest and the sum through shared memory.
+//
+// A class of a pixel takes about 40 instructions an input, most of them for its exponential and its
+// four samples: 240 for six inputs, 8 ps where a GPU does 30 instructions a ps. With predictions as
+// large as the images (scales 0.5, 1 and 2, each twice) it also takes 46 bytes, 15 ps of memory at
+// 3 TB/s, and memory is what limits it. Small predictions, at a stride of 4, are 7 bytes: there the
+// exponentials are.
 #include "common/cuda/label.h"
 #include "common/cuda/launch.h"
 #include "common/exp_nonpositive.h"
