@@ -30,11 +30,13 @@
 #include "ops/tta.h"
 #if defined(WSSS_FAST_CUDA)
 #include "ops/cuda/affinity_displacement.h"
+#include "ops/cuda/cam_fusion.h"
 #include "ops/cuda/crf.h"
 #include "ops/cuda/lattice.h"
 #include "ops/cuda/path_affinity.h"
 #include "ops/cuda/path_gradient.h"
 #include "ops/cuda/random_walk.h"
+#include "ops/cuda/tta.h"
 #endif
 
 #if defined(WSSS_FAST_CUDA_ON_HOST)
@@ -919,6 +921,106 @@ void bind_cuda_random_walk_of(py::module_& m, const std::string& dtype) {
         &cuda::random_walk_backward);
 }
 
+// An input of cam_fusion or tta.
+std::vector<cuda::SizedInput> cuda_inputs(const std::vector<PlainInput>& inputs) {
+    if (inputs.size() > cuda::kMostInputs) {
+        refuse("inputs: expected at most ", cuda::kMostInputs, ", got ", inputs.size());
+    }
+    std::vector<cuda::SizedInput> result;
+    for (const auto& [data, height, width, flipped] : inputs) {
+        result.push_back({pointer<const void>(data), static_cast<std::int32_t>(height),
+                          static_cast<std::int32_t>(width), flipped});
+    }
+    return result;
+}
+
+template <typename T>
+void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
+    m.def(("cuda_cam_fusion_workspace_bytes_" + dtype).c_str(),
+          [](std::size_t targets, std::size_t maps, std::size_t images, CamNormalize normalize) {
+              cuda::CamFusionParams<T> params;
+              params.targets.resize(targets);
+              params.maps.resize(maps);
+              params.image_begin.resize(images + 1);
+              params.normalize = normalize;
+              return cuda::cam_fusion_workspace_bytes(params);
+          },
+          py::kw_only(), py::arg("targets"), py::arg("maps"), py::arg("images"),
+          py::arg("normalize"));
+    m.def(("cuda_cam_fusion_" + dtype).c_str(),
+          [](const std::vector<PlainInput>& inputs, const std::vector<PlainTarget>& targets,
+             std::vector<std::int64_t> maps, std::vector<std::int64_t> image_begin,
+             cuda::Element element, CamRelu relu, CamNormalize normalize, Address workspace,
+             const PlaceTuple& place) {
+              cuda::CamFusionParams<T> params;
+              params.inputs = cuda_inputs(inputs);
+              for (const auto& [height, width, crop_height, crop_width, outputs] : targets) {
+                  cuda::CamTarget target{static_cast<std::int32_t>(height),
+                                         static_cast<std::int32_t>(width),
+                                         static_cast<std::int32_t>(crop_height),
+                                         static_cast<std::int32_t>(crop_width),
+                                         {}};
+                  for (const Address address : outputs) {
+                      target.outputs.push_back(pointer<void>(address));
+                  }
+                  params.targets.push_back(std::move(target));
+              }
+              params.maps = std::move(maps);
+              params.image_begin = std::move(image_begin);
+              params.element = element;
+              params.relu = relu;
+              params.normalize = normalize;
+              params.workspace = pointer<void>(workspace);
+              params.place = cuda_place(place);
+              py::gil_scoped_release release;
+              cuda::cam_fusion(params);
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("targets"), py::arg("maps"),
+          py::arg("image_begin"), py::arg("element"), py::arg("relu"), py::arg("normalize"),
+          py::arg("workspace"), py::arg("place"));
+}
+
+template <typename T>
+void bind_cuda_tta_of(py::module_& m, const std::string& dtype) {
+    m.def(("cuda_tta_workspace_bytes_" + dtype).c_str(),
+          [](std::size_t inputs, std::int64_t images, std::int64_t classes, std::int32_t height,
+             std::int32_t width, TtaActivation activation) {
+              cuda::TtaParams params;
+              params.inputs.resize(inputs);
+              params.images = images;
+              params.classes = classes;
+              params.height = height;
+              params.width = width;
+              params.activation = activation;
+              return cuda::tta_workspace_bytes<T>(params);
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("images"), py::arg("classes"),
+          py::arg("height"), py::arg("width"), py::arg("activation"));
+    m.def(
+        ("cuda_tta_merge_" + dtype).c_str(),
+        [](const std::vector<PlainInput>& inputs, std::int64_t images, std::int64_t classes,
+           std::int32_t height, std::int32_t width, TtaActivation activation, cuda::Element element,
+           Address out, int label_bytes, Address workspace, const PlaceTuple& place) {
+            cuda::TtaParams params;
+            params.inputs = cuda_inputs(inputs);
+            params.images = images;
+            params.classes = classes;
+            params.height = height;
+            params.width = width;
+            params.activation = activation;
+            params.element = element;
+            params.out = pointer<void>(out);
+            params.label_bytes = label_bytes;
+            params.workspace = pointer<void>(workspace);
+            params.place = cuda_place(place);
+            py::gil_scoped_release release;
+            cuda::tta_merge<T>(params);
+        },
+        py::kw_only(), py::arg("inputs"), py::arg("images"), py::arg("classes"), py::arg("height"),
+        py::arg("width"), py::arg("activation"), py::arg("element"), py::arg("out"),
+        py::arg("label_bytes"), py::arg("workspace"), py::arg("place"));
+}
+
 void bind_cuda(py::module_& m) {
     py::enum_<cuda::Element>(m, "Element")
         .value("float32", cuda::Element::kFloat32)
@@ -939,6 +1041,11 @@ void bind_cuda(py::module_& m) {
     bind_cuda_affinity_displacement_of<double>(m, "float64");
     bind_cuda_random_walk_of<float>(m, "float32");
     bind_cuda_random_walk_of<double>(m, "float64");
+    m.attr("CUDA_MOST_INPUTS") = cuda::kMostInputs;
+    bind_cuda_cam_fusion_of<float>(m, "float32");
+    bind_cuda_cam_fusion_of<double>(m, "float64");
+    bind_cuda_tta_of<float>(m, "float32");
+    bind_cuda_tta_of<double>(m, "float64");
 }
 
 #endif

@@ -599,3 +599,70 @@ def cuda_random_walk_backward_float64(
     workspace: int,
     place: _Place,
 ) -> None: ...
+
+CUDA_MOST_INPUTS: int  # of cam_fusion and tta
+
+def cuda_cam_fusion_workspace_bytes_float32(
+    *, targets: int, maps: int, images: int, normalize: CamNormalize
+) -> int: ...
+def cuda_cam_fusion_workspace_bytes_float64(
+    *, targets: int, maps: int, images: int, normalize: CamNormalize
+) -> int: ...
+def cuda_cam_fusion_float32(
+    *,
+    inputs: list[_Input],
+    targets: list[_CamTarget],
+    maps: list[int],
+    image_begin: list[int],
+    element: Element,
+    relu: CamRelu,
+    normalize: CamNormalize,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_cam_fusion_float64(
+    *,
+    inputs: list[_Input],
+    targets: list[_CamTarget],
+    maps: list[int],
+    image_begin: list[int],
+    element: Element,
+    relu: CamRelu,
+    normalize: CamNormalize,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_tta_workspace_bytes_float32(
+    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+) -> int: ...
+def cuda_tta_workspace_bytes_float64(
+    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+) -> int: ...
+def cuda_tta_merge_float32(
+    *,
+    inputs: list[_Input],
+    images: int,
+    classes: int,
+    height: int,
+    width: int,
+    activation: TtaActivation,
+    element: Element,
+    out: int,
+    label_bytes: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_tta_merge_float64(
+    *,
+    inputs: list[_Input],
+    images: int,
+    classes: int,
+    height: int,
+    width: int,
+    activation: TtaActivation,
+    element: Element,
+    out: int,
+    label_bytes: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...

@@ -212,6 +212,12 @@ def tensors(
     return result
 
 
+def at_most(name: str, values: list[Tensor], most: int, why: str) -> None:
+    """Raise if there are more tensors; ``why`` says where the limit comes from."""
+    if len(values) > most:
+        raise ValueError(wrong(name, f"at most {most} tensors ({why})", f"{len(values)} of them"))
+
+
 def _alike(value: Any, other: Tensor) -> bool:
     """Whether ``value`` is a tensor with at least one pixel that differs from ``other`` in its last two sizes
     at most."""

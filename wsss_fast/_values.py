@@ -7,6 +7,7 @@ device.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -163,6 +164,27 @@ def check_capacity(capacity: int, vertices: Tensor, of: str = "") -> None:
             f"capacity{of}: expected room for the vertices of each image's lattice, got {capacity} "
             f"where image {found[0]} has {int(vertices[found])}"
         )
+
+
+# --- cam_fusion and tta ----------------------------------------------------------------------------------
+
+
+def check_summands(name: str, tensors: Sequence[Tensor], shape: str, used: Tensor | None = None) -> None:
+    """Raise if a value is not finite, or so large that the sum of all tensors might not be.
+
+    ``shape`` names the four axes; ``used`` ``[N,K]`` says which maps of ``[N,K,h,w]`` count.
+    """
+    most = torch.finfo(_launch.working_dtype(tensors[0])).max / (len(tensors) + 1)
+    for which, tensor in enumerate(tensors):
+        bad = ~(tensor.abs() <= most)  # NaN too
+        if used is not None:
+            bad &= used.to(tensor.device)[..., None, None]
+        found = _first(bad)
+        if found is not None:
+            offset = 0
+            for index, length in zip(found, tensor.shape, strict=True):
+                offset = offset * length + index
+            _launch.refuse(name, (which, offset, tensor[found].item()), tensors, shape)
 
 
 # --- common ----------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from contextlib import nullcontext
 from itertools import chain
 from typing import Any
 
+import tiny_cams
 import tiny_crf
 import tiny_paths
+import tiny_predictions
 import tiny_walk
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from torch import Tensor
 from wsss_fast import _device
 from wsss_fast._info import cuda_kernels
 
-PARTS = (tiny_crf, tiny_walk, tiny_paths)
+PARTS = (tiny_crf, tiny_walk, tiny_paths, tiny_cams, tiny_predictions)
 
 
 def check(name: str, found: Any, expected: Any) -> None:

@@ -11,11 +11,15 @@ from wsss_fast._launch._cuda_affinity_displacement import (
     cuda_affinity_displacement,
     cuda_affinity_displacement_backward,
 )
+from wsss_fast._launch._cuda_cam_fusion import cuda_cam_fusion
 from wsss_fast._launch._cuda_crf import cuda_crf
 from wsss_fast._launch._cuda_path_affinity import cuda_path_affinity, cuda_path_affinity_backward
 from wsss_fast._launch._cuda_random_walk import cuda_random_walk, cuda_random_walk_backward
+from wsss_fast._launch._cuda_tta import cuda_tta_merge
 from wsss_fast._launch._flat_kernel import FlatKernel, flat_kernels
+from wsss_fast._launch._inputs import most_inputs, refuse
 from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
+from wsss_fast._launch._memory import working_dtype
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
 from wsss_fast._launch._random_walk import random_walk, random_walk_backward
 from wsss_fast._launch._tta import tta_merge
@@ -29,18 +33,23 @@ __all__ = [
     "crf",
     "cuda_affinity_displacement",
     "cuda_affinity_displacement_backward",
+    "cuda_cam_fusion",
     "cuda_crf",
     "cuda_path_affinity",
     "cuda_path_affinity_backward",
     "cuda_random_walk",
     "cuda_random_walk_backward",
+    "cuda_tta_merge",
     "flat_kernels",
     "lattice_build",
     "lattice_filter",
+    "most_inputs",
     "path_affinity",
     "path_affinity_backward",
     "path_offsets",
     "random_walk",
     "random_walk_backward",
+    "refuse",
     "tta_merge",
+    "working_dtype",
 ]
