@@ -12,7 +12,6 @@ from wsss_fast._device import floats_for
 from wsss_fast.ops.affinity_displacement import affinity_displacement_sums
 
 _EPSILON = 1e-5
-_DEVICES = ("cpu", "cuda")
 _LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -117,11 +116,9 @@ class AffinityDisplacementLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         boundary_logits = _checks.autocast(boundary_logits)
         displacement = _checks.autocast(displacement)
-        _checks.tensor(
-            "boundary_logits", boundary_logits, "[N,1,h,w]", (4,), floats_for(boundary_logits), _DEVICES
-        )
-        _checks.tensor("displacement", displacement, "[N,2,h,w]", (4,), floats_for(displacement), _DEVICES)
-        _checks.tensor("labels", labels, "[N,h,w]", (3,), _LABEL_DTYPES, _DEVICES)
+        _checks.tensor("boundary_logits", boundary_logits, "[N,1,h,w]", (4,), floats_for(boundary_logits))
+        _checks.tensor("displacement", displacement, "[N,2,h,w]", (4,), floats_for(displacement))
+        _checks.tensor("labels", labels, "[N,h,w]", (3,), _LABEL_DTYPES)
         n, channels, h, w = boundary_logits.shape
         if channels != 1:
             raise ValueError(_checks.wrong("boundary_logits", "[N,1,h,w], one channel", boundary_logits))

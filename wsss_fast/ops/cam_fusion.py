@@ -14,7 +14,6 @@ from wsss_fast._values import check_summands, checking
 
 Size = tuple[int, int]
 
-_DEVICES = ("cpu", "cuda")
 _RELU = ("sum", "each", "none")
 _NORMALIZE = ("class", "image", "none")
 
@@ -155,9 +154,7 @@ def fuse_cams(
     """
     given = _checks.autocast_list(cams)
     first = given[0] if isinstance(given, (list, tuple)) and given else None
-    checked = _checks.tensors(
-        "cams", given, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(first), devices=_DEVICES
-    )
+    checked = _checks.tensors("cams", given, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(first))
     if on_cuda(checked[0]):
         _checks.at_most("cams", checked, _launch.most_inputs(), "on CUDA")
     _checks.without_grad("cams", checked, "fuse_cams")
@@ -173,7 +170,7 @@ def fuse_cams(
     single = checked[0].dim() == 3
     if classes is not None:
         shape, rank = ("[K]", 1) if single else ("[N,K]", 2)
-        _checks.tensor("classes", classes, shape, (rank,), (torch.bool,), devices=_DEVICES)
+        _checks.tensor("classes", classes, shape, (rank,), (torch.bool,))
         if classes.device.type != "cpu":
             _checks.same_device("classes", classes, "cams[0]", checked[0])
         _checks.size("classes", classes, tuple(checked[0].shape[:-2]), "as the leading sizes of cams")

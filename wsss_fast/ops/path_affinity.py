@@ -12,8 +12,6 @@ from wsss_fast import _checks, _launch
 from wsss_fast._device import floats_for, on_cuda
 from wsss_fast._values import check_boundary, checking
 
-_DEVICES = ("cpu", "cuda")
-
 # The tables grow with the cube of the radius; at 64 a pixel has 6,424 neighbours already.
 _LARGEST_RADIUS = 64
 
@@ -145,7 +143,7 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
     tensor([[1.0000, 0.2500, 0.2500]])
     """
     boundary = _checks.autocast(boundary)
-    _checks.tensor("boundary", boundary, "[N,1,h,w] or [1,h,w]", (3, 4), floats_for(boundary), _DEVICES)
+    _checks.tensor("boundary", boundary, "[N,1,h,w] or [1,h,w]", (3, 4), floats_for(boundary))
     radius = _checks.integer("radius", radius, 2, _LARGEST_RADIUS)
     batch = boundary if boundary.dim() == 4 else boundary.unsqueeze(0)
     _, channels, h, w = batch.shape

@@ -12,7 +12,6 @@ from wsss_fast import _checks, _launch
 from wsss_fast._device import floats_for, on_cuda
 from wsss_fast._values import check_boundary, check_finite, checking
 
-_DEVICES = ("cpu", "cuda")
 _METHODS = ("chebyshev", "power")
 _MOST_STEPS = 2**20
 
@@ -118,9 +117,9 @@ def _pair(cam_name: str, cam: Any, boundary_name: str, boundary: Any) -> tuple[T
     """``cam`` and ``boundary`` checked, as [N,K,h,w] and [N,1,h,w]."""
     cam = _checks.autocast(cam)
     boundary = _checks.autocast(boundary)
-    _checks.tensor(cam_name, cam, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(cam), _DEVICES)
+    _checks.tensor(cam_name, cam, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(cam))
     dtypes = floats_for(boundary)
-    _checks.tensor(boundary_name, boundary, "[N,1,h,w] or [1,h,w]", (3, 4), dtypes, _DEVICES)
+    _checks.tensor(boundary_name, boundary, "[N,1,h,w] or [1,h,w]", (3, 4), dtypes)
     _checks.same_dtype(boundary_name, boundary, cam_name, cam)
     _checks.same_device(boundary_name, boundary, cam_name, cam)
     *leading, _, h, w = cam.shape

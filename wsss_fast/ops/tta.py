@@ -12,7 +12,6 @@ from wsss_fast import _checks, _launch
 from wsss_fast._device import floats_for, on_cuda
 from wsss_fast._values import check_summands, checking
 
-_DEVICES = ("cpu", "cuda")
 _ACTIVATION = ("softmax", "sigmoid", "none")
 _OUTPUT = ("mean", "labels")
 
@@ -83,9 +82,7 @@ def tta_merge(
     """
     given = _checks.autocast_list(logits)
     first = given[0] if isinstance(given, (list, tuple)) and given else None
-    checked = _checks.tensors(
-        "logits", given, "[N,C,h,w] or [C,h,w]", (3, 4), floats_for(first), devices=_DEVICES
-    )
+    checked = _checks.tensors("logits", given, "[N,C,h,w] or [C,h,w]", (3, 4), floats_for(first))
     if on_cuda(checked[0]):
         _checks.at_most("logits", checked, _launch.most_inputs(), "on CUDA")
     _checks.without_grad("logits", checked, "tta_merge")
