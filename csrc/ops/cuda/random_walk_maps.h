@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "common/cuda/element.h"
 #include "ops/cuda/path_maxima.h"
@@ -83,43 +84,46 @@ struct WalkMaps {
 #endif
 };
 
-// Where the images of a part begin in an array of its batch, which has so many numbers an image.
-inline void* of_part(const void* array, const WalkPart& part, std::int64_t of_image,
-                     Element element) {
-    if (!array) return nullptr;
-    const auto* bytes = static_cast<const char*>(array);
-    return const_cast<char*>(bytes) + part.first * of_image * bytes_of(element);
-}
-
-inline WalkMaps walk_maps(const WalkBatch* batches, const WalkSeries& series, Element element) {
+// fill(maps of a part, its batch, at): `at(array, n)` is where the part's images begin in an array
+// of the batch that has n numbers for each pixel of an image.
+template <typename Batch, typename Fill>
+WalkMaps walk_maps_of(const Batch* batches, const WalkSeries& series, Element element,
+                      Fill&& fill) {
     WalkMaps maps{};
     maps.element = element;
     for (std::size_t i = 0; i < series.parts.size(); ++i) {
         const WalkPart& part = series.parts[i];
-        const WalkBatch& batch = batches[part.batch];
-        const std::int64_t pixels = batch.height * batch.width;
-        maps.of[i].cam = of_part(batch.cam, part, batch.maps * pixels, element);
-        maps.of[i].boundary = of_part(batch.boundary, part, pixels, element);
-        maps.of[i].out = of_part(batch.out, part, batch.maps * pixels, element);
+        const Batch& batch = batches[part.batch];
+        fill(maps.of[i], batch, [&](auto* array, std::int64_t of_pixel) {
+            using Bytes =
+                std::conditional_t<std::is_const_v<std::remove_pointer_t<decltype(array)>>,
+                                   const char, char>;
+            const std::int64_t of_image = batch.height * batch.width * of_pixel * bytes_of(element);
+            return array ? static_cast<Bytes*>(array) + part.first * of_image : nullptr;
+        });
     }
     return maps;
+}
+
+inline WalkMaps walk_maps(const WalkBatch* batches, const WalkSeries& series, Element element) {
+    return walk_maps_of(batches, series, element,
+                        [](WalkMapsOfBatch& of, const WalkBatch& batch, auto&& at) {
+                            of.cam = at(batch.cam, batch.maps);
+                            of.boundary = at(batch.boundary, 1);
+                            of.out = at(batch.out, batch.maps);
+                        });
 }
 
 inline WalkMaps walk_maps(const WalkGradientBatch* batches, const WalkSeries& series,
                           Element element) {
-    WalkMaps maps{};
-    maps.element = element;
-    for (std::size_t i = 0; i < series.parts.size(); ++i) {
-        const WalkPart& part = series.parts[i];
-        const WalkGradientBatch& batch = batches[part.batch];
-        const std::int64_t pixels = batch.height * batch.width;
-        maps.of[i].cam = of_part(batch.cam, part, batch.maps * pixels, element);
-        maps.of[i].boundary = of_part(batch.boundary, part, pixels, element);
-        maps.of[i].out = of_part(batch.grad_cam, part, batch.maps * pixels, element);
-        maps.of[i].grad_out = of_part(batch.grad_out, part, batch.maps * pixels, element);
-        maps.of[i].grad_boundary = of_part(batch.grad_boundary, part, pixels, element);
-    }
-    return maps;
+    return walk_maps_of(batches, series, element,
+                        [](WalkMapsOfBatch& of, const WalkGradientBatch& batch, auto&& at) {
+                            of.cam = at(batch.cam, batch.maps);
+                            of.boundary = at(batch.boundary, 1);
+                            of.out = at(batch.grad_cam, batch.maps);
+                            of.grad_out = at(batch.grad_out, batch.maps);
+                            of.grad_boundary = at(batch.grad_boundary, 1);
+                        });
 }
 
 }  // namespace wsss_fast::cuda
