@@ -131,33 +131,33 @@ __device__ void add_group(const Fusion<T>& fusion, const SizeGroup<T>& group, st
         columns.weight[j] = sample.weight;
     }
     // The two stretched source rows that the current output row lies between.
-    T low[kColumns];
-    T high[kColumns];
+    T low[kColumns] = {};
+    T high[kColumns] = {};
     std::int32_t low_row = -1;
     std::int32_t high_row = -1;
-    unrolled<kRows>([&](int r) {
-        const BilinearSample<T> row = rows[r];
-        if (row.low != low_row) {
-            if (row.low == high_row) {
-                for (int j = 0; j < kColumns; ++j) low[j] = high[j];
-            } else {
-                stretch<kElement>(fusion, group, map, row.low, columns, low);
+    for (int begin = 0; begin < kRows;) {
+        const BilinearSample<T> next = rows[begin];
+        // Once where the next source row follows, twice where some are skipped.
+        while (low_row != next.low) {
+            for (int j = 0; j < kColumns; ++j) low[j] = high[j];
+            low_row = high_row;
+            high_row = low_row < next.low ? next.low : next.high;
+            stretch<kElement>(fusion, group, map, high_row, columns, high);
+        }
+        // The output rows between the two. The loop around it is over source rows, so that the code
+        // of stretch is there once: with a copy for each output row the registers do not suffice.
+        unrolled<kRows>([&](int r) {
+            const BilinearSample<T> row = rows[r];
+            if (row.low != low_row) return;
+            const T rest = T(1) - row.weight;
+            for (int j = 0; j < kColumns; ++j) {
+                // What has no weight may be no number.
+                sums.value[r][j] +=
+                    row.weight == T(0) ? low[j] : rest * low[j] + row.weight * high[j];
             }
-            low_row = row.low;
-        }
-        if (row.weight == T(0)) {
-            for (int j = 0; j < kColumns; ++j) sums.value[r][j] += low[j];
-            return;
-        }
-        if (row.high != high_row) {
-            stretch<kElement>(fusion, group, map, row.high, columns, high);
-            high_row = row.high;
-        }
-        const T rest = T(1) - row.weight;
-        for (int j = 0; j < kColumns; ++j) {
-            sums.value[r][j] += rest * low[j] + row.weight * high[j];
-        }
-    });
+        });
+        while (begin < kRows && rows[begin].low == low_row) ++begin;
+    }
 }
 
 // The greatest of all threads of a block, in its first thread. `of_warps` has room for kWarps.
