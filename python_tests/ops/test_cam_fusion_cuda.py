@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +17,6 @@ pytestmark = [
     pytest.mark.usefixtures("device"),
     only_on("cuda", "cuda-host", reason="about the CUDA kernels"),
 ]
-gpu_only = only_on("cuda", reason="needs a GPU")
 
 
 def is_the_cpus(cams: list[Tensor], size: Any, **options: Any) -> None:
@@ -172,62 +170,3 @@ def test_looking_leaves_absent_maps_out() -> None:
     classes[1, 2] = False
     with check_values(True):
         assert all(t.isfinite().all() for t in fuse_cams(bad, (24, 24), classes=classes))
-
-
-# --- a GPU -----------------------------------------------------------------------------------------------
-
-
-def call_of(cams: list[Tensor]) -> Callable[[], list[Tensor]]:
-    """Two sizes, with a mask that lies on the CPU."""
-    classes = torch.ones(cams[0].shape[:2], dtype=torch.bool, device="cpu")
-    return lambda: flat(fuse_cams(cams, [(94, 125), (375, 500)], classes=classes, normalize="image"))
-
-
-@gpu_only
-def test_nothing_waits_for_the_device() -> None:
-    call = call_of(random_cams(2, 3, [(24, 32), (47, 63)], torch.float32))
-    call()
-    before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.synchronize()
-    done = torch.cuda.Event()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        torch.cuda._sleep(2_000_000_000)  # about a second
-        call()
-        done.record()
-        assert not done.query()
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
-    torch.cuda.synchronize()
-
-
-@gpu_only
-def test_work_goes_to_the_current_stream() -> None:
-    cams = random_cams(2, 3, [(24, 32), (47, 63)], torch.float32)
-    expected = call_of(cams)()
-    late = [torch.full_like(c, torch.nan) for c in cams]
-    torch.cuda.synchronize()
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        torch.cuda._sleep(100_000_000)
-        for to, source in zip(late, cams, strict=True):
-            to.copy_(source)
-        found = call_of(late)()
-    stream.synchronize()
-    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-@gpu_only
-def test_a_captured_graph() -> None:
-    problems = [random_cams(2, 3, [(24, 32), (47, 63)], torch.float32) for _ in range(2)]
-    expected = [call_of(cams)() for cams in problems]
-    cams = [c.clone() for c in problems[0]]
-    call = call_of(cams)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = call()
-    for given, truth in zip(problems, expected, strict=True):
-        for to, source in zip(cams, given, strict=True):
-            to.copy_(source)
-        graph.replay()
-        assert all(torch.equal(a, b) for a, b in zip(out, truth, strict=True))

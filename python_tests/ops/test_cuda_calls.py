@@ -55,6 +55,12 @@ def cams(inputs: Sequence[Tensor]) -> Tensor:
     return wsss_fast.fuse_cams(inputs, (90, 120), flipped=[False, True])
 
 
+def cams_of_present_classes(inputs: Sequence[Tensor]) -> list[list[Tensor]]:
+    present = torch.tensor([[1, 0, 1, 1, 0], [0, 1, 0, 0, 0]], dtype=torch.bool, device="cpu")
+    sizes = [(23, 30), (90, 120)]
+    return wsss_fast.fuse_cams(inputs, sizes, crop=[None, (85, 113)], flipped=[False, True], classes=present)
+
+
 def mean(inputs: Sequence[Tensor]) -> Tensor:
     return wsss_fast.tta_merge(inputs, (90, 120), flipped=[False, True])
 
@@ -75,8 +81,10 @@ CALLS: dict[str, tuple[Call, list[tuple[int, ...]]]] = {
     "loss": (loss, [BOUNDARY, (2, 2, 94, 125)]),
     "gradient of the loss": (with_gradients(loss), [BOUNDARY, (2, 2, 94, 125)]),
     "cams": (cams, [(2, 5, 30, 40), (2, 5, 45, 60)]),
+    "cams of present classes": (cams_of_present_classes, [(2, 5, 30, 40), (2, 5, 45, 60)]),
     "mean": (mean, [(2, 21, 30, 40), (2, 21, 45, 60)]),
-    "labels": (labels, [(2, 21, 30, 40), (2, 21, 45, 60)]),
+    "mean of many classes": (mean, [(2, 300, 30, 40), (2, 300, 45, 60)]),
+    "labels": (labels, [(2, 201, 30, 40), (2, 201, 45, 60)]),
 }
 each_call = pytest.mark.parametrize(("call", "shapes"), CALLS.values(), ids=CALLS)
 

@@ -18,6 +18,7 @@
 #include "common/cuda/divide.h"
 #include "common/cuda/element.h"
 #include "common/cuda/launch.h"
+#include "common/refuse.h"
 #include "ops/cuda/cam_fusion.h"
 #include "ops/cuda/finite.h"
 
@@ -284,6 +285,10 @@ Order<T>* carved(Carve& carve, const CamFusionParams<T>& params) {
 
 template <typename T>
 void fuse_target(const CamFusionParams<T>& params, const CamTarget& target, Order<T>* most) {
+    // The last tile may reach beyond the output by its own size.
+    constexpr std::int32_t kLongest = INT32_MAX - 2048;
+    if (std::max(target.crop_height, target.crop_width) > kLongest)
+        refuse("size: expected at most ", kLongest, " pixels along an axis on CUDA");
     Fusion<T> fusion = grouped(params, target);
     fusion.relu_each = params.relu == CamRelu::kEach;
     fusion.relu_sum = params.relu == CamRelu::kSum;
