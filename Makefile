@@ -9,7 +9,10 @@ SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find cmake csrc wsss_
 # The CUDA kernels, built to run on the host under AddressSanitizer, and which tests run them.
 CUDA_HOST := build/cuda-host
 CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradient.py ops/test_lattice.py \
-	ops/test_lattice_cuda.py ops/test_unary.py nn/test_dense_crf.py nn/test_dense_crf_loss.py
+	ops/test_lattice_cuda.py ops/test_unary.py ops/test_random_walk.py ops/test_random_walk_gradient.py \
+	ops/test_random_walk_cuda.py ops/test_path_affinity.py ops/test_path_affinity_cuda.py ops/test_cam_fusion.py \
+	ops/test_cam_fusion_cuda.py ops/test_tta.py ops/test_tta_cuda.py nn/test_dense_crf.py nn/test_dense_crf_loss.py \
+	nn/test_affinity_displacement_loss.py nn/test_affinity_displacement_loss_cuda.py
 # AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches.
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))

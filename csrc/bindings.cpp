@@ -29,8 +29,14 @@
 #include "ops/random_walk.h"
 #include "ops/tta.h"
 #if defined(WSSS_FAST_CUDA)
+#include "ops/cuda/affinity_displacement.h"
+#include "ops/cuda/cam_fusion.h"
 #include "ops/cuda/crf.h"
 #include "ops/cuda/lattice.h"
+#include "ops/cuda/path_affinity.h"
+#include "ops/cuda/path_gradient.h"
+#include "ops/cuda/random_walk.h"
+#include "ops/cuda/tta.h"
 #endif
 
 #if defined(WSSS_FAST_CUDA_ON_HOST)
@@ -743,6 +749,278 @@ void bind_cuda_crf_of(py::module_& m, const std::string& dtype) {
           py::arg("label_bytes"), py::arg("iterations"), py::arg("workspace"), py::arg("place"));
 }
 
+template <typename T>
+void bind_cuda_path_affinity_of(py::module_& m, const std::string& dtype) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    m.def(("cuda_path_affinity_" + dtype).c_str(),
+          [](Address boundary, Address affinity, cuda::Element element, std::int64_t images,
+             std::int64_t height, std::int64_t width, int radius, const PlaceTuple& place) {
+              cuda::path_affinity<T>({pointer<const void>(boundary), pointer<void>(affinity),
+                                      element, images, height, width, radius, cuda_place(place)});
+          },
+          py::kw_only(), py::arg("boundary"), py::arg("affinity"), py::arg("element"),
+          py::arg("images"), py::arg("height"), py::arg("width"), py::arg("radius"),
+          py::arg("place"), Release());
+
+    const auto gradient = [](std::int64_t images, std::int64_t height, std::int64_t width,
+                             int radius) {
+        cuda::PathGradientParams<T> params;
+        params.sources = cuda::sources_inside(images, height, width, radius);
+        params.stride = params.sources.columns;
+        params.scale = T(-1);  // an affinity is 1 less the maximum
+        return params;
+    };
+    m.def(("cuda_path_affinity_backward_workspace_bytes_" + dtype).c_str(),
+          [gradient](std::int64_t images, std::int64_t height, std::int64_t width, int radius) {
+              return cuda::path_gradient_workspace_bytes(gradient(images, height, width, radius));
+          },
+          py::kw_only(), py::arg("images"), py::arg("height"), py::arg("width"), py::arg("radius"));
+    m.def(("cuda_path_affinity_backward_" + dtype).c_str(),
+          [gradient](Address grad_affinity, Address boundary, cuda::Element element,
+                     Address grad_boundary, Address workspace, std::int64_t images,
+                     std::int64_t height, std::int64_t width, int radius, const PlaceTuple& place) {
+              auto params = gradient(images, height, width, radius);
+              params.boundary = pointer<const void>(boundary);
+              params.element = element;
+              params.grad_maxima = pointer<const void>(grad_affinity);
+              params.grad_element = element;
+              params.grad_boundary = pointer<T>(grad_boundary);
+              params.workspace = pointer<void>(workspace);
+              params.place = cuda_place(place);
+              cuda::path_gradient(params);
+          },
+          py::kw_only(), py::arg("grad_affinity"), py::arg("boundary"), py::arg("element"),
+          py::arg("grad_boundary"), py::arg("workspace"), py::arg("images"), py::arg("height"),
+          py::arg("width"), py::arg("radius"), py::arg("place"), Release());
+}
+
+// Addresses of logits and displacement, their element; that of labels, their bytes and whether they
+// are signed; images, height, width, radius.
+using CudaPairsTuple = std::tuple<Address, Address, cuda::Element, Address, int, bool, std::int64_t,
+                                  std::int64_t, std::int64_t, int>;
+
+cuda::PairInputs cuda_pairs(const CudaPairsTuple& tuple) {
+    const auto& [logits, displacement, element, labels, label_bytes, label_signed, images, height,
+                 width, radius] = tuple;
+    return {pointer<const void>(logits),
+            pointer<const void>(displacement),
+            element,
+            pointer<const void>(labels),
+            label_bytes,
+            label_signed,
+            images,
+            height,
+            width,
+            radius};
+}
+
+template <typename T>
+void bind_cuda_affinity_displacement_of(py::module_& m, const std::string& dtype) {
+    using Release = py::call_guard<py::gil_scoped_release>;
+    m.def(("cuda_affinity_displacement_workspace_bytes_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs) {
+              return cuda::affinity_displacement_workspace_bytes<T>(cuda_pairs(inputs));
+          },
+          py::kw_only(), py::arg("inputs"));
+    m.def(("cuda_affinity_displacement_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs, Address sums, Address counts, Address workspace,
+             const PlaceTuple& place) {
+              cuda::affinity_displacement<T>({cuda_pairs(inputs), pointer<T>(sums),
+                                              pointer<std::int64_t>(counts),
+                                              pointer<void>(workspace), cuda_place(place)});
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("sums"), py::arg("counts"),
+          py::arg("workspace"), py::arg("place"), Release());
+    m.def(("cuda_affinity_displacement_backward_workspace_bytes_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs) {
+              return cuda::affinity_displacement_backward_workspace_bytes<T>(cuda_pairs(inputs));
+          },
+          py::kw_only(), py::arg("inputs"));
+    m.def(("cuda_affinity_displacement_backward_" + dtype).c_str(),
+          [](const CudaPairsTuple& inputs, Address grad_sums, Address grad_boundary_logits,
+             Address grad_displacement, Address workspace, const PlaceTuple& place) {
+              cuda::affinity_displacement_backward<T>(
+                  {cuda_pairs(inputs), pointer<const T>(grad_sums),
+                   pointer<void>(grad_boundary_logits), pointer<void>(grad_displacement),
+                   pointer<void>(workspace), cuda_place(place)});
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("grad_sums"), py::arg("grad_boundary_logits"),
+          py::arg("grad_displacement"), py::arg("workspace"), py::arg("place"), Release());
+}
+
+// The random walk and its gradient, which differ in their batches alone.
+cuda::WalkBatch cuda_walk_batch(const WalkBatchTuple& tuple) {
+    const auto& [at, size] = tuple;
+    return {pointer<const void>(at[0]),
+            pointer<const void>(at[1]),
+            pointer<void>(at[2]),
+            size[0],
+            size[1],
+            size[2],
+            size[3]};
+}
+cuda::WalkGradientBatch cuda_walk_batch(const WalkGradientBatchTuple& tuple) {
+    const auto& [at, size] = tuple;
+    return {pointer<const void>(at[0]),
+            pointer<const void>(at[1]),
+            pointer<const void>(at[2]),
+            pointer<void>(at[3]),
+            pointer<void>(at[4]),
+            size[0],
+            size[1],
+            size[2],
+            size[3]};
+}
+
+template <typename Params, typename Tuple>
+void bind_cuda_walk(py::module_& m, const std::string& name, const std::string& dtype,
+                    std::int64_t (*workspace_bytes)(const Params&), void (*run)(const Params&)) {
+    // body(params)
+    const auto with_params = [](const std::vector<Tuple>& tuples, const WalkOptions& options,
+                                cuda::Element element, auto&& body) {
+        std::vector<decltype(cuda_walk_batch(tuples[0]))> batches;
+        for (const Tuple& tuple : tuples) batches.push_back(cuda_walk_batch(tuple));
+        Params params;
+        params.batches = batches.data();
+        params.batch_count = static_cast<std::int64_t>(batches.size());
+        params.options = options;
+        params.element = element;
+        return body(params);
+    };
+    m.def((name + "_workspace_bytes_" + dtype).c_str(),
+          [=](const std::vector<Tuple>& tuples, int radius, double beta, std::int64_t steps,
+              const std::string& method, double tol, cuda::Element element) {
+              const WalkOptions options{radius, beta, steps, walk_method(method), tol};
+              return with_params(tuples, options, element, workspace_bytes);
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
+          py::arg("method"), py::arg("tol"), py::arg("element"));
+    m.def((name + "_" + dtype).c_str(),
+          [=](const std::vector<Tuple>& tuples, int radius, double beta, std::int64_t steps,
+              const std::string& method, double tol, cuda::Element element, Address workspace,
+              const PlaceTuple& place) {
+              const WalkOptions options{radius, beta, steps, walk_method(method), tol};
+              py::gil_scoped_release release;
+              with_params(tuples, options, element, [&](Params& params) {
+                  params.workspace = pointer<void>(workspace);
+                  params.place = cuda_place(place);
+                  run(params);
+              });
+          },
+          py::arg("batches"), py::arg("radius"), py::arg("beta"), py::arg("steps"),
+          py::arg("method"), py::arg("tol"), py::arg("element"), py::arg("workspace"),
+          py::arg("place"));
+}
+
+template <typename T>
+void bind_cuda_random_walk_of(py::module_& m, const std::string& dtype) {
+    bind_cuda_walk<cuda::RandomWalkParams<T>, WalkBatchTuple>(
+        m, "cuda_random_walk", dtype, &cuda::random_walk_workspace_bytes, &cuda::random_walk);
+    bind_cuda_walk<cuda::RandomWalkBackwardParams<T>, WalkGradientBatchTuple>(
+        m, "cuda_random_walk_backward", dtype, &cuda::random_walk_backward_workspace_bytes,
+        &cuda::random_walk_backward);
+}
+
+// An input of cam_fusion or tta.
+std::vector<cuda::SizedInput> cuda_inputs(const std::vector<PlainInput>& inputs) {
+    if (inputs.size() > cuda::kMostInputs) {
+        refuse("inputs: expected at most ", cuda::kMostInputs, ", got ", inputs.size());
+    }
+    std::vector<cuda::SizedInput> result;
+    for (const auto& [data, height, width, flipped] : inputs) {
+        result.push_back({pointer<const void>(data), static_cast<std::int32_t>(height),
+                          static_cast<std::int32_t>(width), flipped});
+    }
+    return result;
+}
+
+template <typename T>
+void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
+    m.def(("cuda_cam_fusion_workspace_bytes_" + dtype).c_str(),
+          [](std::size_t targets, std::size_t maps, std::size_t images, CamNormalize normalize) {
+              cuda::CamFusionParams<T> params;
+              params.targets.resize(targets);
+              params.maps.resize(maps);
+              params.image_begin.resize(images + 1);
+              params.normalize = normalize;
+              return cuda::cam_fusion_workspace_bytes(params);
+          },
+          py::kw_only(), py::arg("targets"), py::arg("maps"), py::arg("images"),
+          py::arg("normalize"));
+    m.def(("cuda_cam_fusion_" + dtype).c_str(),
+          [](const std::vector<PlainInput>& inputs, const std::vector<PlainTarget>& targets,
+             std::vector<std::int64_t> maps, std::vector<std::int64_t> image_begin,
+             cuda::Element element, CamRelu relu, CamNormalize normalize, Address workspace,
+             const PlaceTuple& place) {
+              cuda::CamFusionParams<T> params;
+              params.inputs = cuda_inputs(inputs);
+              for (const auto& [height, width, crop_height, crop_width, outputs] : targets) {
+                  cuda::CamTarget target{static_cast<std::int32_t>(height),
+                                         static_cast<std::int32_t>(width),
+                                         static_cast<std::int32_t>(crop_height),
+                                         static_cast<std::int32_t>(crop_width),
+                                         {}};
+                  for (const Address address : outputs) {
+                      target.outputs.push_back(pointer<void>(address));
+                  }
+                  params.targets.push_back(std::move(target));
+              }
+              params.maps = std::move(maps);
+              params.image_begin = std::move(image_begin);
+              params.element = element;
+              params.relu = relu;
+              params.normalize = normalize;
+              params.workspace = pointer<void>(workspace);
+              params.place = cuda_place(place);
+              py::gil_scoped_release release;
+              cuda::cam_fusion(params);
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("targets"), py::arg("maps"),
+          py::arg("image_begin"), py::arg("element"), py::arg("relu"), py::arg("normalize"),
+          py::arg("workspace"), py::arg("place"));
+}
+
+template <typename T>
+void bind_cuda_tta_of(py::module_& m, const std::string& dtype) {
+    m.def(("cuda_tta_workspace_bytes_" + dtype).c_str(),
+          [](std::size_t inputs, std::int64_t images, std::int64_t classes, std::int32_t height,
+             std::int32_t width, TtaActivation activation) {
+              cuda::TtaParams params;
+              params.inputs.resize(inputs);
+              params.images = images;
+              params.classes = classes;
+              params.height = height;
+              params.width = width;
+              params.activation = activation;
+              return cuda::tta_workspace_bytes<T>(params);
+          },
+          py::kw_only(), py::arg("inputs"), py::arg("images"), py::arg("classes"),
+          py::arg("height"), py::arg("width"), py::arg("activation"));
+    m.def(
+        ("cuda_tta_merge_" + dtype).c_str(),
+        [](const std::vector<PlainInput>& inputs, std::int64_t images, std::int64_t classes,
+           std::int32_t height, std::int32_t width, TtaActivation activation, cuda::Element element,
+           Address out, int label_bytes, Address workspace, const PlaceTuple& place) {
+            cuda::TtaParams params;
+            params.inputs = cuda_inputs(inputs);
+            params.images = images;
+            params.classes = classes;
+            params.height = height;
+            params.width = width;
+            params.activation = activation;
+            params.element = element;
+            params.out = pointer<void>(out);
+            params.label_bytes = label_bytes;
+            params.workspace = pointer<void>(workspace);
+            params.place = cuda_place(place);
+            py::gil_scoped_release release;
+            cuda::tta_merge<T>(params);
+        },
+        py::kw_only(), py::arg("inputs"), py::arg("images"), py::arg("classes"), py::arg("height"),
+        py::arg("width"), py::arg("activation"), py::arg("element"), py::arg("out"),
+        py::arg("label_bytes"), py::arg("workspace"), py::arg("place"));
+}
+
 void bind_cuda(py::module_& m) {
     py::enum_<cuda::Element>(m, "Element")
         .value("float32", cuda::Element::kFloat32)
@@ -757,6 +1035,17 @@ void bind_cuda(py::module_& m) {
     bind_cuda_lattice_of<double>(m, "float64");
     bind_cuda_crf_of<float>(m, "float32");
     bind_cuda_crf_of<double>(m, "float64");
+    bind_cuda_path_affinity_of<float>(m, "float32");
+    bind_cuda_path_affinity_of<double>(m, "float64");
+    bind_cuda_affinity_displacement_of<float>(m, "float32");
+    bind_cuda_affinity_displacement_of<double>(m, "float64");
+    bind_cuda_random_walk_of<float>(m, "float32");
+    bind_cuda_random_walk_of<double>(m, "float64");
+    m.attr("CUDA_MOST_INPUTS") = cuda::kMostInputs;
+    bind_cuda_cam_fusion_of<float>(m, "float32");
+    bind_cuda_cam_fusion_of<double>(m, "float64");
+    bind_cuda_tta_of<float>(m, "float32");
+    bind_cuda_tta_of<double>(m, "float64");
 }
 
 #endif

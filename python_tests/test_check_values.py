@@ -197,6 +197,26 @@ def test_filter_values(value: float) -> None:
         )
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3e38, -1.7e38])
+def test_cams_and_logits(value: float) -> None:
+    clean = [torch.rand(2, 3, 4, 5), torch.rand(2, 3, 2, 6)]
+    for which, index in ((0, (0, 0, 0, 0)), (0, (1, 2, 3, 4)), (1, (1, 0, 1, 5))):
+        given = list(clean)
+        given[which] = with_value(clean[which], index, value)
+        same_error(
+            partial(_values.check_summands, "logits", given, "[n,c,y,x]"),
+            partial(wsss_fast.tta_merge, given, (7, 9), flipped=[False, True]),
+        )
+        classes = torch.zeros(2, 3, dtype=torch.bool)
+        classes[index[:2]] = True
+        for mask in (None, classes):
+            same_error(
+                partial(_values.check_summands, "cams", given, "[n,k,y,x]", mask),
+                partial(wsss_fast.fuse_cams, given, (7, 9), classes=mask),
+            )
+        _values.check_summands("cams", given, "[n,k,y,x]", ~classes)
+
+
 def test_good_values_pass() -> None:
     largest = torch.finfo(torch.float32).max
     _values.check_image("image", torch.tensor([0.0, 255.0, 3.5]).reshape(1, 3, 1, 1))
@@ -206,6 +226,8 @@ def test_good_values_pass() -> None:
     _values.check_result(torch.tensor([0.0, -torch.inf]).reshape(1, 1, 2, 1, 1))
     _values.check_features("features", torch.randn(2, 5, 9) * 100)
     _values.check_filter_values(torch.tensor([largest, -largest]).reshape(1, 1, 2))
+    third = largest / 3 * (1 - 1e-6)
+    _values.check_summands("cams", [torch.full((1, 1, 1, 1), third)] * 2, "[n,k,y,x]")
 
 
 def test_empty_tensors_pass() -> None:
@@ -216,6 +238,7 @@ def test_empty_tensors_pass() -> None:
     _values.check_features("features", torch.zeros(2, 3, 0))
     _values.check_features("features", torch.zeros(0, 3, 4))
     _values.check_filter_values(torch.zeros(2, 0, 5))
+    _values.check_summands("cams", [torch.zeros(0, 3, 4, 5), torch.zeros(0, 3, 1, 1)], "[n,k,y,x]")
 
 
 def test_the_examples_run() -> None:

@@ -432,3 +432,237 @@ def cuda_crf_float64(
     workspace: int,
     place: _Place,
 ) -> None: ...
+def cuda_path_affinity_float32(
+    *,
+    boundary: int,
+    affinity: int,
+    element: Element,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_backward_workspace_bytes_float32(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def cuda_path_affinity_backward_float32(
+    *,
+    grad_affinity: int,
+    boundary: int,
+    element: Element,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_float64(
+    *,
+    boundary: int,
+    affinity: int,
+    element: Element,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+def cuda_path_affinity_backward_workspace_bytes_float64(
+    *, images: int, height: int, width: int, radius: int
+) -> int: ...
+def cuda_path_affinity_backward_float64(
+    *,
+    grad_affinity: int,
+    boundary: int,
+    element: Element,
+    grad_boundary: int,
+    workspace: int,
+    images: int,
+    height: int,
+    width: int,
+    radius: int,
+    place: _Place,
+) -> None: ...
+
+# Addresses of logits and displacement, and their element; that of labels, their bytes and whether they are
+# signed; images, height, width, radius.
+_CudaPairs = tuple[int, int, Element, int, int, bool, int, int, int, int]
+
+def cuda_affinity_displacement_workspace_bytes_float32(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_float32(
+    *, inputs: _CudaPairs, sums: int, counts: int, workspace: int, place: _Place
+) -> None: ...
+def cuda_affinity_displacement_backward_workspace_bytes_float32(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_backward_float32(
+    *,
+    inputs: _CudaPairs,
+    grad_sums: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_affinity_displacement_workspace_bytes_float64(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_float64(
+    *, inputs: _CudaPairs, sums: int, counts: int, workspace: int, place: _Place
+) -> None: ...
+def cuda_affinity_displacement_backward_workspace_bytes_float64(*, inputs: _CudaPairs) -> int: ...
+def cuda_affinity_displacement_backward_float64(
+    *,
+    inputs: _CudaPairs,
+    grad_sums: int,
+    grad_boundary_logits: int,
+    grad_displacement: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_workspace_bytes_float32(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_float32(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_workspace_bytes_float64(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_float64(
+    batches: list[_WalkBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_backward_workspace_bytes_float32(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_backward_float32(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_random_walk_backward_workspace_bytes_float64(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+) -> int: ...
+def cuda_random_walk_backward_float64(
+    batches: list[_WalkGradientBatch],
+    radius: int,
+    beta: float,
+    steps: int,
+    method: str,
+    tol: float,
+    element: Element,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+
+CUDA_MOST_INPUTS: int  # of cam_fusion and tta
+
+def cuda_cam_fusion_workspace_bytes_float32(
+    *, targets: int, maps: int, images: int, normalize: CamNormalize
+) -> int: ...
+def cuda_cam_fusion_workspace_bytes_float64(
+    *, targets: int, maps: int, images: int, normalize: CamNormalize
+) -> int: ...
+def cuda_cam_fusion_float32(
+    *,
+    inputs: list[_Input],
+    targets: list[_CamTarget],
+    maps: list[int],
+    image_begin: list[int],
+    element: Element,
+    relu: CamRelu,
+    normalize: CamNormalize,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_cam_fusion_float64(
+    *,
+    inputs: list[_Input],
+    targets: list[_CamTarget],
+    maps: list[int],
+    image_begin: list[int],
+    element: Element,
+    relu: CamRelu,
+    normalize: CamNormalize,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_tta_workspace_bytes_float32(
+    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+) -> int: ...
+def cuda_tta_workspace_bytes_float64(
+    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+) -> int: ...
+def cuda_tta_merge_float32(
+    *,
+    inputs: list[_Input],
+    images: int,
+    classes: int,
+    height: int,
+    width: int,
+    activation: TtaActivation,
+    element: Element,
+    out: int,
+    label_bytes: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...
+def cuda_tta_merge_float64(
+    *,
+    inputs: list[_Input],
+    images: int,
+    classes: int,
+    height: int,
+    width: int,
+    activation: TtaActivation,
+    element: Element,
+    out: int,
+    label_bytes: int,
+    workspace: int,
+    place: _Place,
+) -> None: ...

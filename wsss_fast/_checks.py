@@ -39,19 +39,12 @@ def tensor(
     shape: str,
     ranks: Collection[int],
     dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
-    devices: Collection[str] = ("cpu",),
 ) -> Tensor:
     """``value`` if it is a tensor of one of the ranks and dtypes on a device that the op runs on.
 
-    ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``; ``devices`` is
-    as in :func:`device`.
+    ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``.
     """
-    if (
-        isinstance(value, Tensor)
-        and value.dtype in dtypes
-        and value.dim() in ranks
-        and _is_served(value.device.type, devices)
-    ):
+    if isinstance(value, Tensor) and value.dtype in dtypes and value.dim() in ranks and _is_served(value):
         return value  # without wording an error that nobody reads: that takes longer than the check
     expected = f"{shape} {' or '.join(dtype_name(d) for d in dtypes)}"
     if not isinstance(value, Tensor):
@@ -60,34 +53,28 @@ def tensor(
         raise TypeError(wrong(name, expected, value))
     if value.dim() not in ranks:
         raise ValueError(wrong(name, expected, value))
-    device(name, value, devices)
+    device(name, value)
     return value
 
 
-def device(name: str, value: Tensor, devices: Collection[str] = ("cpu",)) -> None:
-    """Raise if the tensor lies where the op cannot work.
-
-    ``devices`` are those that the op has kernels for: ``("cpu", "cuda")``, or the CPU alone.
-    """
-    if _is_served(value.device.type, devices):
+def device(name: str, value: Tensor) -> None:
+    """Raise if the tensor lies where the ops cannot work."""
+    if _is_served(value):
         return
     expected, advice = "a CPU tensor", ""
-    if "cuda" in devices and cuda_kernels() == "device":
+    if cuda_kernels() == "device":
         expected = "a CPU or CUDA tensor"
-    elif value.is_cuda and "cuda" in devices:
+    elif value.is_cuda:
         expected += ": this build of wsss_fast has no CUDA kernels"
         advice = (
             "; build it where nvcc is installed (pip install . "
             "--config-settings=cmake.define.WSSS_FAST_CUDA=ON), or move the tensor with .cpu()"
         )
-    elif value.is_cuda:
-        expected += ": this op has no CUDA kernels yet"
-        advice = "; move it with .cpu()"
     raise ValueError(wrong(name, expected, value) + advice)
 
 
-def _is_served(kind: str, devices: Collection[str]) -> bool:
-    return kind == "cpu" or (kind == "cuda" and kind in devices and cuda_kernels() == "device")
+def _is_served(value: Tensor) -> bool:
+    return value.device.type == "cpu" or (value.is_cuda and cuda_kernels() == "device")
 
 
 def same_device(name: str, value: Tensor, other_name: str, other: Tensor) -> None:
@@ -185,7 +172,6 @@ def tensors(
     shape: str,
     ranks: Collection[int],
     dtypes: Collection[torch.dtype] = (torch.float32, torch.float64),
-    devices: Collection[str] = ("cpu",),
 ) -> list[Tensor]:
     """``values`` as a list of at least one tensor, each checked by :func:`tensor`, alike in all but the
     last two axes: rank, dtype, device and leading sizes are those of the first."""
@@ -199,7 +185,7 @@ def tensors(
             result.append(value)
             continue
         item = f"{name}[{i}]"
-        result.append(tensor(item, value, shape, ranks, dtypes, devices))
+        result.append(tensor(item, value, shape, ranks, dtypes))
         if min(value.shape[-2:]) < 1:
             raise ValueError(wrong(item, f"{shape} with maps of at least 1 x 1", value))
         if i == 0:
@@ -210,6 +196,12 @@ def tensors(
             lead = "".join(f"{n}," for n in result[0].shape[:-2])
             raise ValueError(wrong(item, f"[{lead}h,w] (leading sizes of {name}[0])", value))
     return result
+
+
+def at_most(name: str, values: list[Tensor], most: int, why: str) -> None:
+    """Raise if there are more tensors; ``why`` says where the limit comes from."""
+    if len(values) > most:
+        raise ValueError(wrong(name, f"at most {most} tensors ({why})", f"{len(values)} of them"))
 
 
 def _alike(value: Any, other: Tensor) -> bool:

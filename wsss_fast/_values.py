@@ -7,6 +7,7 @@ device.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -165,7 +166,45 @@ def check_capacity(capacity: int, vertices: Tensor, of: str = "") -> None:
         )
 
 
+# --- cam_fusion and tta ----------------------------------------------------------------------------------
+
+
+def check_summands(name: str, tensors: Sequence[Tensor], shape: str, used: Tensor | None = None) -> None:
+    """Raise if a value is not finite, or so large that the sum of all tensors might not be.
+
+    ``shape`` names the four axes; ``used`` ``[N,K]`` says which maps of ``[N,K,h,w]`` count.
+    """
+    most = torch.finfo(_launch.working_dtype(tensors[0])).max / (len(tensors) + 1)
+    for which, tensor in enumerate(tensors):
+        bad = ~(tensor.abs() <= most)  # NaN too
+        if used is not None:
+            bad &= used.to(tensor.device)[..., None, None]
+        found = _first(bad)
+        if found is not None:
+            offset = 0
+            for index, length in zip(found, tensor.shape, strict=True):
+                offset = offset * length + index
+            _launch.refuse(name, (which, offset, tensor[found].item()), tensors, shape)
+
+
 # --- common ----------------------------------------------------------------------------------------------
+
+
+def check_within(name: str, value: Tensor, low: float, high: float, expected: str) -> None:
+    """Raise unless all numbers lie in [low, high], which NaN do not."""
+    found = _first(~((value >= low) & (value <= high)))
+    if found is not None:
+        got = f"{value[found].item()} at [{','.join(map(str, found))}]"
+        raise ValueError(_checks.wrong(name, expected, got))
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    largest = torch.finfo(value.dtype).max
+    check_within(name, value, -largest, largest, "finite values")
+
+
+def check_boundary(name: str, value: Tensor) -> None:
+    check_within(name, value, 0.0, 1.0, "values in [0,1]")
 
 
 def _first(bad: Tensor) -> tuple[int, ...] | None:

@@ -5,12 +5,12 @@
 #include <limits>
 #include <vector>
 
+#include "common/bilinear_sample.h"
 #include "common/refuse.h"
 
 namespace wsss_fast {
 
-// Where each output position of one axis takes its two input samples, and the weight of the second:
-// out[i] = (1 - weight[i]) * in[low[i]] + weight[i] * in[high[i]].
+// The samples of each output position of one axis.
 template <typename T>
 struct BilinearAxis {
     std::vector<std::int32_t> low;
@@ -21,9 +21,8 @@ struct BilinearAxis {
     bool skips = false;
 };
 
-// The first `count` of `out` positions of an axis resampled from `in` samples, pixel centres at
-// halves (align_corners=False). The coordinate is formed in T by torch's own steps, so the weights
-// are torch's to the bit. `flipped` reads the input back to front.
+// The first `count` of `out` positions of an axis resampled from `in` samples by bilinear_sample.
+// `flipped` reads the input back to front.
 template <typename T>
 BilinearAxis<T> bilinear_axis(std::int64_t in, std::int64_t out, std::int64_t count, bool flipped) {
     if (in > std::numeric_limits<std::int32_t>::max() ||
@@ -35,22 +34,18 @@ BilinearAxis<T> bilinear_axis(std::int64_t in, std::int64_t out, std::int64_t co
     axis.low.resize(n);
     axis.high.resize(n);
     axis.weight.resize(n);
-    const T scale = static_cast<T>(in) / static_cast<T>(out);
-    const auto last = static_cast<std::int32_t>(in - 1);
+    const T scale = bilinear_scale<T>(in, out);
+    const auto samples = static_cast<std::int32_t>(in);
+    const std::int32_t last = samples - 1;
     std::int32_t reached = -1;  // every sample up to here has been used
     for (std::size_t i = 0; i < n; ++i) {
-        T source = scale * (static_cast<T>(i) + T(0.5)) - T(0.5);
-        if (source < T(0)) source = T(0);
-        std::int32_t low = static_cast<std::int32_t>(source);
-        if (low > last) low = last;
-        const std::int32_t high = low < last ? low + 1 : low;
-        T weight = source - static_cast<T>(low);
-        if (weight > T(1)) weight = T(1);
-        axis.weight[i] = high == low ? T(0) : weight;
+        const auto [low, high, weight] =
+            bilinear_sample<T>(samples, scale, static_cast<std::int32_t>(i));
+        axis.weight[i] = weight;
         axis.low[i] = flipped ? last - low : low;
         axis.high[i] = flipped ? last - high : high;
         if (low > reached + 1) axis.skips = true;
-        reached = axis.weight[i] == T(0) ? low : high;
+        reached = weight == T(0) ? low : high;
     }
     if (reached < last) axis.skips = true;
     return axis;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "common/parallel.h"
 
@@ -21,6 +22,11 @@ struct WalkOptions {
     WalkMethod method = WalkMethod::kChebyshev;  // kPower is exact
     double tol = 1e-5;  // kChebyshev: bound on the sum of dropped coefficients, in [0, 1)
 };
+
+// Weights below this can change nothing in a sum that holds a 1 (every pixel's affinity with
+// itself), and as denormals they would be slow to compute with: they are 0.
+template <typename T>
+constexpr T kLeastAffinity = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
 
 // Images of one size. The images of a batch are walked independently.
 template <typename T>

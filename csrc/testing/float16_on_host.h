@@ -20,6 +20,7 @@ inline std::uint16_t to_float16(float value) {
     const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000 : 0);
     if (std::isnan(value)) return 0x7FFF;
     const float magnitude = std::fabs(value);
+    if (magnitude == 0.0f) return sign;  // which has no exponent
     if (magnitude >= 65520.0f) return static_cast<std::uint16_t>(sign | 0x7C00);
     // In units of the last bit: that of the least normal numbers for all below them.
     int exponent = 0;

@@ -7,22 +7,27 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, gradcheck, not_on_host, on_device, traced
 from torch import Tensor
 
+import wsss_fast
 from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.reference.affinity_displacement_loss import affinity_displacement_loss as reference
 
+pytestmark = pytest.mark.usefixtures("device")
+
 # The smallest maps a radius allows, W != H, rows of half a tile, of whole ones and a bit more, many bands.
-SHAPES = [
+SHAPES: list[Any] = [
     (2, 3, 2),
     (5, 9, 5),
     (13, 21, 4),
     (23, 14, 3),
-    (16, 33, 10),
+    pytest.param(16, 33, 10, marks=not_on_host),
     (9, 12, 3),
     (9, 20, 3),
     (9, 21, 3),
@@ -117,7 +122,7 @@ def test_agrees_with_brute_force(h: int, w: int, radius: int) -> None:
 def test_gradcheck() -> None:
     logits, displacement, labels = inputs(1, 6, 8)
     loss = AffinityDisplacementLoss(3)
-    assert torch.autograd.gradcheck(lambda b, d: tuple(loss(b, d, labels)), (logits, displacement))
+    assert gradcheck(lambda b, d: tuple(loss(b, d, labels)), (logits, displacement))
 
 
 def regions(n: int, h: int, w: int) -> Tensor:
@@ -146,7 +151,7 @@ def agree(logits: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("h", "w", "radius"), [(40, 60, 5), (61, 47, 10)])
+@pytest.mark.parametrize(("h", "w", "radius"), [(40, 60, 5), pytest.param(61, 47, 10, marks=not_on_host)])
 def test_regions(h: int, w: int, radius: int, dtype: torch.dtype) -> None:
     logits, displacement, _ = inputs(2, h, w, dtype)
     agree(logits, displacement, regions(2, h, w), radius)
@@ -161,11 +166,11 @@ def test_background_only() -> None:
 
 
 @pytest.mark.parametrize("levels", [1, 3])
-def test_ties(levels: int) -> None:
+def test_ties(levels: int, device: str) -> None:
     # Of several pixels that hold a path's maximum, the first gets the gradient, as in the published form.
     _, displacement, labels = inputs(2, 40, 45)
     logits = torch.randint(levels, (2, 1, 40, 45)).double().requires_grad_()
-    agree(logits, displacement, labels, 10)
+    agree(logits, displacement, labels, 5 if device == "cuda-host" else 10)
 
 
 def test_displacement_without_error_has_no_gradient() -> None:
@@ -181,21 +186,23 @@ def test_displacement_without_error_has_no_gradient() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("logit", [-math.inf, -100.0, -20.0, 14.0, 20.0, 100.0, math.inf])
-def test_saturated_boundary(logit: float, dtype: torch.dtype) -> None:
+def test_saturated_boundary(logit: float, dtype: torch.dtype, device: str) -> None:
+    radius = 4 if device == "cuda-host" else 10
     _, displacement, labels = inputs(2, 25, 30, dtype)
     logits = torch.full((2, 1, 25, 30), logit, dtype=dtype, requires_grad=True)
-    losses = AffinityDisplacementLoss(10)(logits, displacement, labels)
+    losses = AffinityDisplacementLoss(radius)(logits, displacement, labels)
     affinity = 1 - logits.detach().flatten()[0].sigmoid()
     # The divisors are larger than the numbers of pairs by 1e-5.
     close(losses.positive, -torch.log(affinity + 1e-5), rtol=1e-7 if dtype == torch.float64 else 1e-4)
     close(losses.negative, -torch.log(1 + 1e-5 - affinity), rtol=1e-7 if dtype == torch.float64 else 1e-4)
-    agree(logits, displacement, labels, 10)
+    agree(logits, displacement, labels, radius)
 
 
-def test_sums_of_small_logarithms_keep_their_digits() -> None:
+def test_sums_of_small_logarithms_keep_their_digits(device: str) -> None:
     # float32 against float64 where every pair adds almost nothing: log(a) for a just below 1.
-    _, displacement, labels = inputs(4, 60, 70, torch.float32)
-    logits = torch.rand(4, 1, 60, 70) - 7
+    n, h, w = (1, 30, 40) if device == "cuda-host" else (4, 60, 70)
+    _, displacement, labels = inputs(n, h, w, torch.float32)
+    logits = torch.rand(n, 1, h, w) - 7
     single = AffinityDisplacementLoss(10)(logits, displacement, labels)
     double = AffinityDisplacementLoss(10)(logits.double(), displacement.double(), labels)
     torch.testing.assert_close(single.positive.double(), double.positive, rtol=1e-5, atol=0)
@@ -251,6 +258,7 @@ def test_non_contiguous() -> None:
         close(ours, theirs)
 
 
+@cpu_only(reason="about the CPU's threads")
 @pytest.mark.parametrize("radius", [5, 10])
 def test_same_bits_at_any_thread_count(radius: int, threads) -> None:
     logits, displacement, labels = inputs(3, 70, 90, torch.float32)
@@ -274,6 +282,7 @@ def test_opcheck() -> None:
     )
 
 
+@traced
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiles_without_graph_break(backend: str) -> None:
     logits, displacement, labels = inputs(2, 9, 11, torch.float32)
@@ -293,7 +302,7 @@ def test_autocast_takes_half_precision_as_float32() -> None:
     logits, displacement, labels = inputs(1, 9, 11, torch.float32)
     logits, displacement = logits.detach().bfloat16(), displacement.detach().bfloat16()
     loss = AffinityDisplacementLoss(3)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         actual = loss(logits, displacement, labels)
     expected = loss(logits.float(), displacement.float(), labels)
     assert all(torch.equal(a, b) for a, b in zip(actual, expected, strict=True))
@@ -307,6 +316,7 @@ def test_second_gradient_is_refused() -> None:
         grad.sum().backward()
 
 
+@cpu_only(reason="about the CPU's memory")
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's count of the peak")
 def test_makes_nothing_of_the_size_of_the_affinity() -> None:
     script = """
@@ -339,6 +349,7 @@ print(kilobytes("VmHWM") - before)
     assert int(result.stdout) * 1024 < affinity / 4
 
 
+@cpu_only(reason="the processes have devices of their own")
 def test_processes_share_their_counts(tmp_path: Path) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text(
@@ -378,11 +389,17 @@ def good() -> list[Tensor]:
     return [torch.randn(2, 1, 8, 9), torch.randn(2, 2, 8, 9), torch.zeros(2, 8, 9, dtype=torch.int64)]
 
 
-BAD: list[tuple[int, object, type[Exception], str]] = [
+BAD: list[Any] = [
     (0, torch.randn(1, 8, 9), ValueError, r"boundary_logits: expected \[N,1,h,w\].*got \[1,8,9\] float32"),
     (0, torch.randn(2, 2, 8, 9), ValueError, r"boundary_logits: expected .*one channel.*got \[2,2,8,9\]"),
     (0, torch.randn(2, 1, 4, 9), ValueError, r"boundary_logits: expected h >= 5 and w >= 9.*\[2,1,4,9\]"),
-    (0, torch.randn(2, 1, 8, 9).half(), TypeError, "boundary_logits: expected .*got .*float16"),
+    pytest.param(
+        0,
+        torch.randn(2, 1, 8, 9).half(),
+        TypeError,
+        "boundary_logits: expected .*got .*float16",
+        marks=cpu_only(reason="CUDA kernels take half precision"),
+    ),
     (0, torch.randn(2, 1, 8, 9).double(), TypeError, "displacement: expected float64 .*got float32"),
     (0, torch.randn(2, 1, 8, 9, device="meta"), ValueError, "boundary_logits: expected a CPU tensor.*meta"),
     (
@@ -418,8 +435,8 @@ BAD: list[tuple[int, object, type[Exception], str]] = [
 def test_bad_input(position: int, value: Tensor, error: type[Exception], message: str) -> None:
     arguments = good()
     arguments[position] = value
-    with pytest.raises(error, match=message):
-        AffinityDisplacementLoss(5)(*arguments)
+    with wsss_fast.check_values(True), pytest.raises(error, match=message):
+        AffinityDisplacementLoss(5)(*on_device(arguments))
 
 
 @pytest.mark.parametrize(("radius", "error"), [(1, ValueError), (65, ValueError), (5.0, TypeError)])

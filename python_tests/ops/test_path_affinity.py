@@ -6,10 +6,13 @@ import importlib
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, gradcheck, on_device, traced
 from torch import Tensor
 
 import wsss_fast
 from wsss_fast.reference import path_affinity as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 # h, w, radius: the smallest maps a radius allows, W != H, one row or column of results, many bands.
 SHAPES = [(2, 3, 2), (5, 9, 5), (5, 30, 5), (40, 9, 5), (13, 21, 4), (70, 23, 3), (16, 33, 10), (20, 29, 15)]
@@ -67,6 +70,7 @@ def test_rows_of_any_width(columns: int) -> None:
     close(actual, expected)
 
 
+@cpu_only(reason="many graphs of one op; test_path_affinity_cuda.py has the radius")
 def test_largest_radius() -> None:
     # One pixel with all its neighbours; a sample of them, since the reference is slow here.
     boundary = torch.rand(1, 1, 64, 127, dtype=torch.float64, requires_grad=True)
@@ -110,7 +114,7 @@ def test_gradcheck(h: int, w: int, radius: int) -> None:
     # Distinct values, far enough apart that no step of the finite differences changes a maximum.
     values = (torch.randperm(2 * h * w, dtype=torch.float64) + 0.5) / (2 * h * w)
     boundary = values.view(2, 1, h, w).requires_grad_()
-    assert torch.autograd.gradcheck(lambda b: wsss_fast.path_affinity(b, radius), boundary)
+    assert gradcheck(lambda b: wsss_fast.path_affinity(b, radius), boundary)
 
 
 def test_ties_go_to_the_first_pixel_of_the_path() -> None:
@@ -141,6 +145,7 @@ def test_ties_agree_with_reference(radius: int) -> None:
     close(actual, expected)
 
 
+@cpu_only(reason="about the CPU's threads")
 @pytest.mark.parametrize("radius", [3, 10])
 def test_same_bits_at_any_thread_count(radius: int, threads) -> None:
     # Values from a short list: plenty of ties.
@@ -192,6 +197,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(op.path_affinity_backward.default, (grad, boundary, 4))
 
 
+@traced
 def test_compiles_without_graph_break() -> None:
     boundary = torch.rand(2, 1, 9, 12, requires_grad=True)
 
@@ -208,7 +214,7 @@ def test_compiles_without_graph_break() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_takes_half_precision_as_float32(dtype: torch.dtype) -> None:
     boundary = torch.rand(1, 1, 9, 12).to(dtype)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         actual = wsss_fast.path_affinity(boundary, 4)
     assert torch.equal(actual, wsss_fast.path_affinity(boundary.float(), 4))
 
@@ -232,7 +238,13 @@ def at(value: float, *index: int) -> Tensor:
     [
         (torch.rand(8, 9), 3, ValueError, r"boundary: expected \[N,1,h,w\] or .*, got \[8,9\] float32"),
         (torch.rand(2, 3, 8, 9), 3, ValueError, r"boundary: expected .*one channel, got \[2,3,8,9\]"),
-        (torch.rand(1, 1, 8, 9).half(), 3, TypeError, r"boundary: expected .*float32.*got .*float16"),
+        pytest.param(
+            torch.rand(1, 1, 8, 9).half(),
+            3,
+            TypeError,
+            r"boundary: expected .*float32.*got .*float16",
+            marks=cpu_only(reason="CUDA kernels take half precision"),
+        ),
         (torch.zeros(1, 1, 8, 9, dtype=torch.int64), 3, TypeError, r"boundary: expected .*got .*int64"),
         ([[0.5]], 3, TypeError, "boundary: expected a tensor .*got a list"),
         (torch.rand(1, 1, 8, 9, device="meta"), 3, ValueError, "boundary: expected a CPU tensor, got .*meta"),
@@ -248,8 +260,8 @@ def at(value: float, *index: int) -> Tensor:
     ],
 )
 def test_bad_input(boundary: Tensor, radius: int, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        wsss_fast.path_affinity(boundary, radius)
+    with wsss_fast.check_values(True), pytest.raises(error, match=message):
+        wsss_fast.path_affinity(on_device(boundary), radius)
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,21 @@ import time
 import pytest
 import torch
 from conftest import close
+from devices import autocast, cpu_only, not_on_host, on_device, traced
 from torch import Tensor
 
 import wsss_fast
 from wsss_fast import _C
 from wsss_fast.reference import random_walk as reference
 
+pytestmark = pytest.mark.usefixtures("device")
+
 
 def brute_force(cam: Tensor, boundary: Tensor, radius: int, beta: float, exp_times: int) -> Tensor:
     """[K,h,w], [1,h,w]: the affinity of every pair of pixels, pixel by pixel, and a matrix power."""
     _, h, w = boundary.shape
-    matrix = torch.eye(h * w, dtype=torch.float64)
+    values = boundary[0].tolist()
+    matrix = torch.eye(h * w, dtype=torch.float64, device="cpu")
     for source in range(h * w):
         for target in range(h * w):
             y, x = divmod(source, w)
@@ -30,13 +34,13 @@ def brute_force(cam: Tensor, boundary: Tensor, radius: int, beta: float, exp_tim
             if source == target or dy * dy + dx * dx >= radius * radius:
                 continue
             path = [
-                boundary[0, y + j, x + i].item()
+                values[y + j][x + i]
                 for j in range(min(dy, 0), max(dy, 0) + 1)
                 for i in range(min(dx, 0), max(dx, 0) + 1)
                 if (dy * i - dx * j) ** 2 < dy * dy + dx * dx
             ]
             matrix[source, target] = (1 - max(path)) ** beta
-    transition = matrix / matrix.sum(0)
+    transition = (matrix / matrix.sum(0)).to(cam.device)
     walked = (cam * (1 - boundary)).double().flatten(1) @ torch.linalg.matrix_power(transition, 2**exp_times)
     return walked.view(cam.shape)
 
@@ -97,7 +101,7 @@ def test_steps_stand_in_place_of_exp_times() -> None:
 
 # Where a row and its margin just fill the registers, and where they just do not.
 @pytest.mark.parametrize("w", [*range(7, 20), 28, 31, 32, 33, 44, 60, 61, 64])
-@pytest.mark.parametrize("radius", [5, 15])
+@pytest.mark.parametrize("radius", [5, pytest.param(15, marks=not_on_host)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_width(w: int, radius: int, dtype: torch.dtype) -> None:
     cam, boundary = maps(k=7, h=7, w=w, dtype=dtype)
@@ -116,22 +120,31 @@ def test_agrees_with_reference(radius: int, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5, 21, 201])
 def test_any_number_of_maps(k: int) -> None:
-    cam, boundary = maps(k=k, h=9, w=21, dtype=torch.float64)
+    cam, boundary = maps(k=k, h=6, w=11, dtype=torch.float64)
     actual = wsss_fast.random_walk(cam, boundary, tol=1e-15)
     close(actual, reference.random_walk(cam, boundary))
 
 
+@cpu_only(reason="no device takes part")
 def test_reference_ways_agree() -> None:
     cam, boundary = maps(k=2, h=12, w=9, dtype=torch.float64)
     close(reference.random_walk_sparse(cam, boundary), reference.random_walk(cam, boundary))
 
 
-@pytest.mark.parametrize("name", ["random_walk_32x32_C4", "random_walk_64x64_C2", "random_walk_94x125_C4"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "random_walk_32x32_C4",
+        pytest.param("random_walk_64x64_C2", marks=not_on_host),
+        pytest.param("random_walk_94x125_C4", marks=not_on_host),
+    ],
+)
 @pytest.mark.parametrize("method", ["chebyshev", "power"])
 def test_golden(name: str, method: str, golden) -> None:
     arrays, parameters = golden(name)
-    cam, boundary = (torch.from_numpy(arrays[key]) for key in ("cam", "boundary"))
-    truth = torch.from_numpy(arrays["out_float64"])
+    cam, boundary, truth = on_device(
+        [torch.from_numpy(arrays[k]) for k in ("cam", "boundary", "out_float64")]
+    )
     actual = wsss_fast.random_walk(cam, boundary, method=method, **parameters)
     assert actual.dtype == torch.float32
     assert relative_error(actual, truth) <= 1e-4
@@ -140,9 +153,10 @@ def test_golden(name: str, method: str, golden) -> None:
     assert relative_error(exact, truth) <= 1e-6
 
 
+@not_on_host
 def test_tolerance_bounds_the_error(golden) -> None:
     arrays, parameters = golden("random_walk_64x64_C2")
-    cam, boundary = (torch.from_numpy(arrays[key]).double() for key in ("cam", "boundary"))
+    cam, boundary = on_device([torch.from_numpy(arrays[key]).double() for key in ("cam", "boundary")])
     exact = wsss_fast.random_walk(cam, boundary, method="power", **parameters)
     for tol in (1e-2, 1e-4, 1e-6, 1e-8):
         error = (wsss_fast.random_walk(cam, boundary, tol=tol, **parameters) - exact).abs().max()
@@ -151,6 +165,7 @@ def test_tolerance_bounds_the_error(golden) -> None:
         assert tol * 1e-4 < error < tol * cam.max() * 2 * math.sqrt(69)
 
 
+@cpu_only(reason="no device takes part")
 @pytest.mark.parametrize("n", [1, 2, 4, 7, 256, 1024, 4096, 2**17])
 def test_chebyshev_coefficients_are_exact(n: int) -> None:
     actual = _C.chebyshev_of_power(n, 0.0)
@@ -163,6 +178,7 @@ def test_chebyshev_coefficients_are_exact(n: int) -> None:
     assert sum(actual) == pytest.approx(1, abs=1e-12)
 
 
+@cpu_only(reason="no device takes part")
 @pytest.mark.parametrize("tol", [0.3, 1e-2, 1e-5, 1e-12])
 @pytest.mark.parametrize("n", [1, 2, 16, 256, 4096])
 def test_degree_is_the_smallest_that_the_tolerance_allows(n: int, tol: float) -> None:
@@ -175,6 +191,7 @@ def test_degree_is_the_smallest_that_the_tolerance_allows(n: int, tol: float) ->
     assert kept - 1 <= 1 or sum(everything[kept - 1 :]) > tol
 
 
+@cpu_only(reason="no device takes part")
 def test_degree_at_the_default() -> None:
     assert 64 < len(_C.chebyshev_of_power(256, 1e-5)) - 1 <= 72
 
@@ -182,9 +199,10 @@ def test_degree_at_the_default() -> None:
 @pytest.mark.parametrize("method", ["chebyshev", "power"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("level", [None, 0.0, 0.01, 0.3])
-def test_keeps_a_constant(level: float | None, dtype: torch.dtype, method: str) -> None:
+def test_keeps_a_constant(level: float | None, dtype: torch.dtype, method: str, device: str) -> None:
     # Whether the boundary varies or rounds the same way everywhere; the tolerance does not matter here.
-    boundary = torch.rand(1, 30, 40, dtype=dtype) * 0.9
+    h, w = (6, 9) if device == "cuda-host" else (30, 40)
+    boundary = torch.rand(1, h, w, dtype=dtype) * 0.9
     if level is not None:
         boundary.fill_(level)
     cam = 0.7 / (1 - boundary)
@@ -202,6 +220,7 @@ def test_walls_are_not_passed() -> None:
     assert (spread[0, :, :10] > 0).all()
 
 
+@not_on_host
 def test_weak_affinities_add_up_in_float32() -> None:
     # Weights of 6e-6 lose their digits one by one beside the 1 of a pixel itself; over 4,096 steps
     # they carry a third of the map away.
@@ -214,6 +233,7 @@ def test_weak_affinities_add_up_in_float32() -> None:
         assert relative_error(actual, exact) < 1e-4
 
 
+@cpu_only(reason="about passes of the CPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("method", ["chebyshev", "power"])
 def test_large_images_take_several_steps_a_pass(dtype: torch.dtype, method: str, threads) -> None:
@@ -247,6 +267,7 @@ def test_permuting_maps_permutes_results() -> None:
     assert torch.equal(wsss_fast.random_walk(cam[order], boundary), direct[order])
 
 
+@cpu_only(reason="about threads of the CPU")
 def test_same_bits_at_any_thread_count(threads) -> None:
     sizes = [(30, 41), (8, 8), (50, 37)]
     lists = [maps(k=5, h=h, w=w, dtype=torch.float32) for h, w in sizes]
@@ -294,6 +315,7 @@ def test_inputs_are_left_alone() -> None:
     assert torch.equal(boundary, before[1])
 
 
+@traced
 def test_opcheck() -> None:
     cam, boundary = maps(2, k=3, h=9, w=12, dtype=torch.float64)
     op = torch.ops.wsss_fast
@@ -302,6 +324,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(op.random_walk_list.default, ([cam, cam[:1]], [boundary, boundary[:1]], *options))
 
 
+@traced
 def test_compiles_without_graph_break() -> None:
     cam, boundary = maps(2, k=3, h=9, w=12, dtype=torch.float32)
     walk = torch.compile(lambda c, b: wsss_fast.random_walk(c, b) + 1, fullgraph=True, backend="aot_eager")
@@ -315,7 +338,7 @@ def test_compiles_without_graph_break() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_takes_half_precision_as_float32(dtype: torch.dtype) -> None:
     cam, boundary = (t.to(dtype) for t in maps(k=2, h=9, w=12, dtype=torch.float32))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         actual = wsss_fast.random_walk(cam, boundary)
     assert torch.equal(actual, wsss_fast.random_walk(cam.float(), boundary.float()))
 
@@ -328,6 +351,7 @@ def fresh_process(code: str) -> str:
     return done.stdout
 
 
+@cpu_only(reason="about the CPU")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_and_time_of_the_first_call() -> None:
     out = fresh_process("""
@@ -348,6 +372,7 @@ def test_memory_and_time_of_the_first_call() -> None:
     assert seconds < 2
 
 
+@cpu_only(reason="about the CPU")
 @pytest.mark.skipif(sys.platform == "win32", reason="needs setitimer")
 @pytest.mark.parametrize("images", [1, 6])
 def test_signals_end_a_long_call(images: int, threads) -> None:
@@ -385,7 +410,10 @@ def changed(tensor: Tensor, value: float, *index: int) -> Tensor:
     [
         (torch.rand(8, 9), GOOD_BOUNDARY, ValueError, r"cam: expected \[N,K,h,w\] or .*got \[8,9\] float32"),
         (GOOD_CAM, torch.rand(8, 9), ValueError, r"boundary: expected \[N,1,h,w\] or .*got \[8,9\]"),
-        (GOOD_CAM.half(), GOOD_BOUNDARY.half(), TypeError, r"cam: expected .*float32.*got .*float16"),
+        pytest.param(
+            GOOD_CAM.half(), GOOD_BOUNDARY.half(), TypeError, r"cam: expected .*float32.*got .*float16",
+            marks=cpu_only(reason="CUDA kernels take half precision"),
+        ),
         (GOOD_CAM.double(), GOOD_BOUNDARY, TypeError, r"boundary: expected float64 \(that of cam\), got"),
         (GOOD_CAM.numpy(), GOOD_BOUNDARY, TypeError, "cam: expected a tensor .*got a ndarray"),
         (GOOD_CAM.to("meta"), GOOD_BOUNDARY, ValueError, "cam: expected a CPU tensor, got .*meta"),
@@ -419,10 +447,12 @@ def changed(tensor: Tensor, value: float, *index: int) -> Tensor:
     ],
 )  # fmt: skip
 def test_bad_tensors(cam, boundary, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+    cam, boundary = on_device([cam, boundary])
+    with wsss_fast.check_values(True), pytest.raises(error, match=message):
         wsss_fast.random_walk(cam, boundary)
 
 
+@cpu_only(reason="no device takes part")
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -454,6 +484,7 @@ def test_bad_options(options: dict[str, object], error: type[Exception], message
         wsss_fast.random_walk(GOOD_CAM, GOOD_BOUNDARY, **options)  # type: ignore[call-overload]
 
 
+@cpu_only(reason="examples are of the CPU")
 def test_documentation_examples_run() -> None:
     result = doctest.testmod(importlib.import_module("wsss_fast.ops.random_walk"))
     assert result.attempted > 0

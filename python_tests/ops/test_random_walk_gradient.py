@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import close
+from devices import cpu_only, gradcheck, not_on_host, traced
 from torch import Tensor
 
 import wsss_fast
 from wsss_fast.reference import random_walk as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 
 def maps(*leading: int, k: int, h: int, w: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -43,12 +46,10 @@ def gradients(cam: Tensor, boundary: Tensor, grad: Tensor, **options: Any) -> tu
 @pytest.mark.parametrize("tol", [1e-14, 1e-2])
 def test_gradcheck(shape: tuple[int, int, int], options: dict[str, Any], tol: float) -> None:
     k, h, w = shape
-    assert torch.autograd.gradcheck(
-        lambda c, b: wsss_fast.random_walk(c, b, tol=tol, **options), maps(k=k, h=h, w=w)
-    )
+    assert gradcheck(lambda c, b: wsss_fast.random_walk(c, b, tol=tol, **options), maps(k=k, h=h, w=w))
 
 
-@pytest.mark.parametrize("radius", [2, 5, 9, 15])
+@pytest.mark.parametrize("radius", [2, 5, *(pytest.param(r, marks=not_on_host) for r in (9, 15))])
 @pytest.mark.parametrize("method", ["chebyshev", "power"])
 def test_agrees_with_autograd_of_the_dense_matrix(radius: int, method: str) -> None:
     # More rows than a band of path gradients, widths of no whole register.
@@ -60,6 +61,7 @@ def test_agrees_with_autograd_of_the_dense_matrix(radius: int, method: str) -> N
         close(a, e)
 
 
+@not_on_host
 @pytest.mark.parametrize("exp_times", [8, 12])
 def test_float32_is_near_float64(exp_times: int) -> None:
     cam, boundary = maps(k=4, h=40, w=50, dtype=torch.float32)
@@ -101,6 +103,7 @@ def test_walls_have_finite_gradients(beta: float) -> None:
         assert grad.isfinite().all()
 
 
+@cpu_only(reason="about threads of the CPU")
 def test_same_bits_at_any_thread_count(threads) -> None:
     cam, boundary = maps(3, k=5, h=60, w=37, dtype=torch.float32)
     grad = torch.randn_like(cam)
@@ -148,6 +151,7 @@ def test_empty() -> None:
         assert (grads[1] == 0).all()
 
 
+@traced
 def test_opcheck() -> None:
     cam, boundary = maps(2, k=3, h=9, w=12)
     options = (4, 10.0, 16, "chebyshev", 1e-5)
@@ -159,6 +163,7 @@ def test_opcheck() -> None:
     torch.library.opcheck(op.random_walk_backward_cam.default, (grad, boundary, *options))
 
 
+@traced
 def test_compiles_without_graph_break() -> None:
     cam, boundary = maps(2, k=3, h=9, w=12, dtype=torch.float32)
     walk = torch.compile(lambda c, b: wsss_fast.random_walk(c, b) * 2, fullgraph=True, backend="aot_eager")
@@ -174,6 +179,7 @@ def test_the_second_gradient_is_refused() -> None:
         grad.sum().backward()
 
 
+@not_on_host
 def test_a_network_trains_through_the_walk() -> None:
     # A boundary is found that keeps two halves apart, from nothing but what the walk should give.
     cam = torch.zeros(2, 12, 16)

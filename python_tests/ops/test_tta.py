@@ -14,11 +14,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import close
+from devices import autocast, cpu_only, not_on_host, on_device, traced
 from torch import Tensor, nn
 
-from wsss_fast import tta_merge
+from wsss_fast import check_values, tta_merge
 from wsss_fast.nn import TTA
 from wsss_fast.reference.tta import tta_merge as reference
+
+pytestmark = pytest.mark.usefixtures("device")
 
 ACTIVATION = ("softmax", "sigmoid", "none")
 
@@ -195,25 +198,33 @@ def test_values_that_are_not_finite(value, activation, size, output):
     for row in (4, 5):
         logits = random_logits(2, 3, [(5, 6), (9, 11)])
         logits[1][1, 2, row, 3] = value
-        with pytest.raises(ValueError, match=rf"logits\[1\]: expected finite .*\[1, 2, {row}, 3\]"):
+        with (
+            check_values(True),
+            pytest.raises(ValueError, match=rf"logits\[1\]: expected finite .*\[1, 2, {row}, 3\]"),
+        ):
             tta_merge(logits, size, flipped=[True, False], activation=activation, output=output)
 
 
 def test_values_whose_sum_could_overflow():
     z = torch.full((1, 2, 4, 4), 3e38)
-    with pytest.raises(ValueError, match=r"logits\[0\]: expected values small enough .* got 3e\+38"):
+    with (
+        check_values(True),
+        pytest.raises(ValueError, match=r"logits\[0\]: expected values small enough .* got 3e\+38"),
+    ):
         tta_merge([z, z], (8, 8), flipped=[False, False], activation="none")
     # At the limit itself, blends may round across it: the call raises or gives finite values.
     limit = torch.finfo(torch.float32).max / 3
     for factor in (1 - 1e-6, 1 - 3e-7, 1 - 1e-7, 1.0):
         z = torch.full((1, 2, 4, 4), limit * factor)
         try:
-            assert torch.isfinite(tta_merge([z, z], (7, 9), flipped=[False, True], activation="none")).all()
+            with check_values(True):
+                mean = tta_merge([z, z], (7, 9), flipped=[False, True], activation="none")
+            assert torch.isfinite(mean).all()
         except ValueError as error:
             assert "small enough" in str(error)  # noqa: PT017  either outcome is right here
 
 
-@pytest.mark.parametrize("classes", [1, 2, 21, 201])
+@pytest.mark.parametrize("classes", [1, 2, 21, pytest.param(201, marks=not_on_host)])
 @pytest.mark.parametrize("output", ["mean", "labels"])
 def test_threads_and_runs_agree_to_the_bit(threads, output, classes):
     logits = random_logits(2, classes, [(24, 32), (24, 32), (47, 63)])
@@ -258,6 +269,7 @@ print(ours, theirs)
 """
 
 
+@cpu_only(reason="about the CPU's memory")
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc/self/clear_refs")
 def test_labels_need_next_to_no_memory():
     """201 classes at 512 x 512 are 211 MB as floats; labels must not pass through them."""
@@ -272,12 +284,14 @@ def test_labels_need_next_to_no_memory():
 # ---- torch.library ------------------------------------------------------------------------------------
 
 
+@traced
 @pytest.mark.parametrize("output", ["mean", "labels"])
 def test_opcheck(output):
     logits = random_logits(2, 3, [(4, 5), (7, 6)])
     torch.library.opcheck(torch.ops.wsss_fast.tta_merge, (logits, [8, 9], [False, True], "softmax", output))
 
 
+@traced
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("output", ["mean", "labels"])
 def test_compile_fullgraph(output, dynamic):
@@ -291,7 +305,7 @@ def test_compile_fullgraph(output, dynamic):
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_autocast_computes_in_float32(half):
     logits = [torch.randn(1, 2, 5, 6).to(half)]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with autocast():
         result = tta_merge(logits, (9, 9), flipped=[True])
     assert result.dtype == torch.float32
     assert torch.equal(result, tta_merge([z.float() for z in logits], (9, 9), flipped=[True]))
@@ -314,13 +328,12 @@ BAD: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     (dict(logits=Z), TypeError, ["logits: expected a list of tensors", "got [2,3,4,5] float32"]),
     (dict(logits=()), ValueError, ["logits: expected a list of at least one", "an empty list"]),
     (dict(logits=[None]), TypeError, ["logits[0]: expected a tensor [N,C,h,w] or [C,h,w]", "NoneType"]),
-    (dict(logits=[Z.bfloat16()]), TypeError, ["logits[0]", "float32 or float64", "[2,3,4,5] bfloat16"]),
     (dict(logits=[Z[0, 0]]), ValueError, ["logits[0]", "[N,C,h,w] or [C,h,w]", "got [4,5] float32"]),
     (dict(logits=[Z[:, :0]]), ValueError, ["logits[0]: expected at least one class", "got [2,0,4,5]"]),
     (dict(logits=[Z[..., :0, :]]), ValueError, ["logits[0]", "at least 1 x 1", "got [2,3,0,5]"]),
     (dict(logits=[Z, Z[:, :2]]), ValueError, ["logits[1]: expected [2,3,h,w]", "got [2,2,4,5]"]),
     (dict(logits=[Z, Z.double()]), TypeError, ["logits[1]: expected float32", "got float64"]),
-    (dict(logits=[Z.to("meta")]), ValueError, ["logits[0]: expected a CPU tensor", "on meta"]),
+    (dict(logits=[Z.to("meta")]), ValueError, ["logits[0]: expected a CPU", "on meta"]),
     (dict(size=(0, 7)), ValueError, ["size[0]: expected an integer in [1, 2147483647]", "got 0"]),
     (dict(size=[7, 8, 9]), ValueError, ["size: expected (H, W)", "3 values"]),
     (dict(size=None), TypeError, ["size: expected (H, W)", "got None"]),
@@ -335,12 +348,19 @@ BAD: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
 
 @pytest.mark.parametrize(("change", "kind", "parts"), BAD, ids=[str(list(b[0])) + b[2][-1] for b in BAD])
 def test_bad_input(change, kind, parts):
-    arguments = {"logits": [Z], "size": (7, 8), "flipped": [False], **change}
+    arguments = on_device({"logits": [Z], "size": (7, 8), "flipped": [False], **change})
     with pytest.raises(kind) as error:
         tta_merge(arguments.pop("logits"), arguments.pop("size"), **arguments)
     assert type(error.value) is kind
     for part in parts:
         assert part in str(error.value)
+
+
+@cpu_only(reason="CUDA kernels read it")
+def test_half_precision_is_for_cuda():
+    expected = r"logits\[0\]: expected .* float32 or float64, got \[2,3,4,5\] bfloat16"
+    with pytest.raises(TypeError, match=expected):
+        tta_merge([Z.bfloat16()], (7, 8), flipped=[False])
 
 
 # ---- nn.TTA -------------------------------------------------------------------------------------------
@@ -409,7 +429,7 @@ def test_module_keeps_half_precision_and_merges_in_float32(dtype):
 def test_module_under_autocast_gives_float32(dtype):
     model = Network().eval()
     image = torch.rand(1, 3, 32, 48)
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(torch.get_default_device().type, dtype=dtype):
         result = TTA(model)(image)
     assert result.dtype == torch.float32
     expected = by_hand(model, image, [(16, 24), (32, 48), (64, 96)], "softmax")
@@ -444,13 +464,16 @@ def test_module_merges_what_the_network_says_of_rounded_sizes():
     close(TTA(model, stride=16)(image), by_hand(model, image, sizes, "softmax"))
 
 
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, pytest.param(lambda m: torch.compile(m, backend="eager"), marks=traced)]
+)
 def test_module_around_a_wrapped_network(wrap):
     model = Network().eval()
     image = torch.rand(2, 3, 20, 28)
     assert torch.equal(TTA(wrap(model))(image), TTA(model)(image))
 
 
+@traced
 @pytest.mark.filterwarnings("ignore:.*is_autocast_enabled")
 def test_module_inside_compile():
     model = nn.Conv2d(3, 5, 3, stride=4, padding=1).eval()
@@ -526,17 +549,20 @@ BAD_MODULE: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: TTA(Network())([1]), TypeError, ["image: expected a tensor [N,3,H,W]", "got a list"]),
     (lambda: TTA(Network())(torch.rand(3, 8, 8)), ValueError, ["image: expected [N,3,H,W]", "[3,8,8]"]),
     (lambda: TTA(Network())(torch.ones(1, 3, 8, 8).byte()), TypeError, ["image", "floating", "uint8"]),
-    (lambda: TTA(Answers({"a": 1}))(CHECKED), TypeError, ["model's answer", "a mapping with ['a']"]),
-    (lambda: TTA(Answers((CHECKED,)))(CHECKED), TypeError, ["model's answer", "a tuple"]),
-    (lambda: TTA(Answers(CHECKED[0]))(CHECKED), ValueError, ["model's answer", "got [3,8,8] float32"]),
-    (lambda: TTA(Answers(CHECKED / 0))(CHECKED), ValueError, ["logits[0]: expected finite values"]),
+    (lambda: TTA(Answers({"a": 1}))(checked()), TypeError, ["model's answer", "a mapping with ['a']"]),
+    (lambda: TTA(Answers((checked(),)))(checked()), TypeError, ["model's answer", "a tuple"]),
+    (lambda: TTA(Answers(checked()[0]))(checked()), ValueError, ["model's answer", "got [3,8,8] float32"]),
+    (lambda: TTA(Answers(checked() / 0))(checked()), ValueError, ["logits[0]: expected finite values"]),
 ]
-CHECKED = torch.rand(1, 3, 8, 8)
+
+
+def checked() -> Tensor:
+    return torch.rand(1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(("act", "kind", "parts"), BAD_MODULE, ids=[b[2][0] + b[2][-1] for b in BAD_MODULE])
 def test_bad_use_of_the_module(act, kind, parts):
-    with pytest.raises(kind) as error:
+    with check_values(True), pytest.raises(kind) as error:
         act()
     for part in parts:
         assert part in str(error.value)

@@ -12,12 +12,51 @@ from wsss_fast import _C
 from wsss_fast._launch._inputs import inputs_of, refuse
 from wsss_fast._launch._memory import address, new_workspace, thread_count
 
-_CAM_RELU = {"none": _C.CamRelu.none, "each": _C.CamRelu.each, "sum": _C.CamRelu.sum}
-_CAM_NORMALIZE = {
+CAM_RELU = {"none": _C.CamRelu.none, "each": _C.CamRelu.each, "sum": _C.CamRelu.sum}
+CAM_NORMALIZE = {
     "none": _C.CamNormalize.none,
     "class": _C.CamNormalize.class_,
     "image": _C.CamNormalize.image,
 }
+
+
+def present_maps(classes: Tensor | None, images: int, count: int) -> tuple[list[int], list[int]]:
+    """The maps ``n * count + k`` that are present, image after image, and where those of each image begin and
+    the last ones end."""
+    if classes is None:
+        present = [list(range(count))] * images
+    else:
+        present = [[k for k, here in enumerate(row) if here] for row in classes.tolist()]
+    maps = [n * count + k for n, row in enumerate(present) for k in row]
+    return maps, [0, *itertools.accumulate(len(row) for row in present)]
+
+
+# Height, width, crop height, crop width, addresses of the images' outputs.
+CamTarget = tuple[int, int, int, int, list[int]]
+
+
+def new_results(
+    cams: list[Tensor],
+    classes: Tensor | None,
+    begin: list[int],
+    sizes: list[tuple[int, int]],
+    crops: list[tuple[int, int]],
+) -> tuple[list[Tensor], list[CamTarget]]:
+    """What :func:`cam_fusion` returns, not yet filled, and where the core is to write it."""
+    images, count = cams[0].shape[:2]
+    results: list[Tensor] = []
+    targets: list[CamTarget] = []
+    for size, crop in zip(sizes, crops, strict=True):
+        if classes is None:
+            whole = cams[0].new_empty((images, count, *crop))
+            results.append(whole)
+            outputs = [address(whole) + n * whole.stride(0) * whole.element_size() for n in range(images)]
+        else:
+            each = [cams[0].new_empty((last - first, *crop)) for first, last in itertools.pairwise(begin)]
+            results.extend(each)
+            outputs = [address(t) for t in each]
+        targets.append((*size, *crop, outputs))
+    return results, targets
 
 
 def cam_fusion(
@@ -30,26 +69,8 @@ def cam_fusion(
     normalize: str,
 ) -> list[Tensor]:
     """For each size one ``[N,K,H,W]``, or with ``classes`` N tensors ``[K_n,H,W]``."""
-    images, count = cams[0].shape[:2]
-    if classes is None:
-        present = [list(range(count))] * images
-    else:
-        present = [[k for k, here in enumerate(row) if here] for row in classes.tolist()]
-    maps = [n * count + k for n, row in enumerate(present) for k in row]
-    begin = [0, *itertools.accumulate(len(row) for row in present)]
-
-    results: list[Tensor] = []
-    targets: list[tuple[int, int, int, int, list[int]]] = []
-    for (height, width), (crop_height, crop_width) in zip(sizes, crops, strict=True):
-        if classes is None:
-            whole = cams[0].new_empty((images, count, crop_height, crop_width))
-            results.append(whole)
-            outputs = [address(whole) + n * whole.stride(0) * whole.element_size() for n in range(images)]
-        else:
-            each = [cams[0].new_empty((len(row), crop_height, crop_width)) for row in present]
-            results.extend(each)
-            outputs = [address(t) for t in each]
-        targets.append((height, width, crop_height, crop_width, outputs))
+    maps, begin = present_maps(classes, *cams[0].shape[:2])
+    results, targets = new_results(cams, classes, begin, sizes, crops)
     if not maps:
         return results
 
@@ -65,8 +86,8 @@ def cam_fusion(
         targets=targets,
         maps=maps,
         image_begin=begin,
-        relu=_CAM_RELU[relu],
-        normalize=_CAM_NORMALIZE[normalize],
+        relu=CAM_RELU[relu],
+        normalize=CAM_NORMALIZE[normalize],
         workspace=address(workspace),
         threads=thread_count(),
     )

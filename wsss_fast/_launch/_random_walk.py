@@ -10,6 +10,7 @@ from torch import Tensor
 from wsss_fast import _C
 from wsss_fast._launch._memory import address, new_workspace, thread_count
 from wsss_fast._launch._values import check_finite, check_values
+from wsss_fast._launch._walk_batches import gradient_batches, walk_batches
 
 
 def random_walk(
@@ -34,14 +35,11 @@ def random_walk(
     outs = [cam.new_empty(cam.shape) for cam in cams]
     if not cams:
         return outs
+    batches = walk_batches(cams, boundaries, outs)
     run, workspace_bytes = {
         torch.float32: (_C.random_walk_float32, _C.random_walk_workspace_bytes_float32),
         torch.float64: (_C.random_walk_float64, _C.random_walk_workspace_bytes_float64),
     }[cams[0].dtype]
-    batches = []
-    for cam, boundary, out in zip(cams, boundaries, outs, strict=True):
-        n, k, h, w = cam.shape
-        batches.append(((address(cam), address(boundary), address(out)), (n, k, h, w)))
     threads = thread_count()
     workspace = new_workspace(workspace_bytes(batches, radius, threads))
     run(batches, radius, beta, steps, method, tol, address(workspace), threads)
@@ -62,19 +60,7 @@ def random_walk_backward(
     empty."""
     grad, boundary = grad.contiguous(), boundary.contiguous()
     cam = None if cam is None else cam.contiguous()
-    grad_cam = grad.new_empty(grad.shape)
-    n, k, h, w = grad.shape
-    # Without maps the core has no image to write it for.
-    new = boundary.new_empty if k > 0 else boundary.new_zeros
-    grad_boundary = new((0,) if cam is None else boundary.shape)
-    arrays = (
-        address(grad),
-        0 if cam is None else address(cam),
-        address(boundary),
-        address(grad_cam),
-        0 if cam is None else address(grad_boundary),
-    )
-    batches = [(arrays, (n, k, h, w))]
+    batches, grads = gradient_batches(grad, cam, boundary)
     run, workspace_bytes = {
         torch.float32: (_C.random_walk_backward_float32, _C.random_walk_backward_workspace_bytes_float32),
         torch.float64: (_C.random_walk_backward_float64, _C.random_walk_backward_workspace_bytes_float64),
@@ -82,4 +68,4 @@ def random_walk_backward(
     threads = thread_count()
     workspace = new_workspace(workspace_bytes(batches, radius, threads))
     run(batches, radius, beta, steps, method, tol, address(workspace), threads)
-    return grad_cam, grad_boundary
+    return grads

@@ -11,7 +11,7 @@ from wsss_fast import _C
 from wsss_fast._launch._inputs import inputs_of, refuse
 from wsss_fast._launch._memory import address, thread_count
 
-_TTA_ACTIVATION = {
+TTA_ACTIVATION = {
     "none": _C.TtaActivation.none,
     "softmax": _C.TtaActivation.softmax,
     "sigmoid": _C.TtaActivation.sigmoid,
@@ -37,7 +37,7 @@ def tta_merge(logits: list[Tensor], flipped: Sequence[bool], activation: str, *,
         classes=classes,
         height=height,
         width=width,
-        activation=_TTA_ACTIVATION[activation],
+        activation=TTA_ACTIVATION[activation],
         mean=address(out) if mean else 0,
         labels=0 if mean else address(out),
         label_type=_C.LabelType.uint8 if mean else _LABEL_TYPE[out.dtype],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._device import floats_for
 from wsss_fast.ops.affinity_displacement import affinity_displacement_sums
 
 _EPSILON = 1e-5
@@ -52,21 +53,28 @@ class AffinityDisplacementLoss(nn.Module):
 
     ``forward(boundary_logits, displacement, labels)`` returns :class:`AffinityDisplacementLosses`:
 
-        boundary_logits: ``[N,1,h,w]`` float32 or float64 on the CPU, h >= radius, w >= 2 radius - 1; half
-            precision under autocast is taken as float32.
-        displacement: ``[N,2,h,w]`` of the same dtype, (dy, dx) in pixels, finite.
+        boundary_logits: ``[N,1,h,w]`` float32 or float64, h >= radius, w >= 2 radius - 1; on CUDA float16 or
+            bfloat16 too, whose loss is computed and returned in float32; under autocast those are taken as
+            float32.
+        displacement: ``[N,2,h,w]`` of the same dtype and device, (dy, dx) in pixels, finite.
         labels: ``[N,h,w]`` of an integer dtype: 0 background, 255 unconfident, other classes positive and
             below 2^31.
 
     Raises ValueError for a wrong shape, device or value (NaN, a negative label), TypeError for a wrong type
-    or dtype. Differentiable once, in both inputs; bitwise deterministic at any number of threads.
+    or dtype. On CUDA values are looked at only under :func:`wsss_fast.check_values`; otherwise NaN makes the
+    loss NaN where a pair of confident pixels meets it, and a label out of range counts as unconfident.
+
+    Differentiable once, in both inputs. Bitwise deterministic at any number of threads, and on CUDA from run
+    to run; CPU and CUDA differ by rounding. On CUDA nothing waits for the device, the counts of all processes
+    included.
 
     Where several pixels of a path hold its maximum, the gradient goes to the first of them, as in
     :func:`wsss_fast.path_affinity`; an exact displacement has gradient 0.
 
     Cost: one pass over all pairs forward and one backward. The affinity is never made: memory beyond the
     inputs and their gradients is about one and a half times the gradients, in the backward pass, and about a
-    megabyte a thread.
+    megabyte a thread. On CUDA it is 16 bytes a pixel forward and 36 backward, twice that in float64, and the
+    kernels count which pairs hand their gradient to which pixel, so that no order of threads is in the sums.
 
     >>> import torch
     >>> loss = AffinityDisplacementLoss(radius=3)
@@ -108,8 +116,8 @@ class AffinityDisplacementLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         boundary_logits = _checks.autocast(boundary_logits)
         displacement = _checks.autocast(displacement)
-        _checks.tensor("boundary_logits", boundary_logits, "[N,1,h,w]", (4,))
-        _checks.tensor("displacement", displacement, "[N,2,h,w]", (4,))
+        _checks.tensor("boundary_logits", boundary_logits, "[N,1,h,w]", (4,), floats_for(boundary_logits))
+        _checks.tensor("displacement", displacement, "[N,2,h,w]", (4,), floats_for(displacement))
         _checks.tensor("labels", labels, "[N,h,w]", (3,), _LABEL_DTYPES)
         n, channels, h, w = boundary_logits.shape
         if channels != 1:

@@ -97,7 +97,7 @@ class DenseCRF(nn.Module):
 
     def forward(self, image: Tensor, logits: Tensor) -> Tensor:
         logits = _checks.autocast(logits)
-        _checks.tensor("logits", logits, "[N,C,H,W]", (4,), devices=("cpu", "cuda"))
+        _checks.tensor("logits", logits, "[N,C,H,W]", (4,))
         if logits.shape[1] != self.classes:
             expected = f"[N,{self.classes},H,W] (the layer's classes)"
             raise ValueError(_checks.wrong("logits", expected, logits))

@@ -12,8 +12,6 @@ from wsss_fast._values import check_image, looking
 from wsss_fast.ops.features import colour_features
 from wsss_fast.ops.lattice import PermutohedralLattice
 
-_DEVICES = ("cpu", "cuda")
-
 # Features [N,5,H,W] of an image [N,3,H,W]. A value outside [0,255] is an error on the CPU; on CUDA, where
 # looking would cost a synchronisation, it becomes NaN, and with it all that is filtered on its image. An op,
 # as looking at values would break the graph of torch.compile.
@@ -119,9 +117,9 @@ class DenseCRFLoss(nn.Module):
     def _checked(self, image: Tensor, probs: Tensor, roi: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Image, probabilities and the region ``[N,1,H,W]`` in their dtype."""
         image, probs, roi = (_checks.autocast(value) for value in (image, probs, roi))
-        _checks.tensor("probs", probs, "[N,C,H,W]", (4,), devices=_DEVICES)
+        _checks.tensor("probs", probs, "[N,C,H,W]", (4,))
         dtypes = (torch.uint8, torch.float32, torch.float64)
-        _checks.tensor("image", image, "[N,3,H,W]", (4,), dtypes, _DEVICES)
+        _checks.tensor("image", image, "[N,3,H,W]", (4,), dtypes)
         count, classes, height, width = probs.shape
         if min(classes, height, width) < 1:
             raise ValueError(_checks.wrong("probs", "[N,C,H,W] with C, H and W of at least 1", probs))
@@ -131,7 +129,7 @@ class DenseCRFLoss(nn.Module):
         _checks.needs_no_gradient("image", image, only)
         if roi is None:
             return image, probs, probs.new_ones((count, 1, height, width))
-        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype), _DEVICES)
+        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype))
         _checks.size("roi", roi, (count, height, width), "to match probs")
         _checks.same_device("roi", roi, "probs", probs)
         _checks.needs_no_gradient("roi", roi, only)

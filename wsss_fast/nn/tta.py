@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
-from wsss_fast._device import HALVES
+from wsss_fast._device import HALVES, on_cuda
 from wsss_fast.ops.tta import tta_merge
 
 
@@ -43,7 +43,8 @@ class TTA(nn.Module):
     softmax does there.
 
     Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor, for options
-    out of range, for an answer of the network that is not as above, and for NaN or infinities in it.
+    out of range, for an answer of the network that is not as above, and for NaN or infinities in it; these
+    are NaN in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020 (scales 0.5, 1, 2 with flips: 6 predictions).
@@ -106,7 +107,7 @@ class TTA(nn.Module):
                 logits.append(_logits(call(mirrored)))
                 flipped.append(True)
         dtype = logits[0].dtype
-        if dtype in HALVES:
+        if dtype in HALVES and not on_cuda(logits[0]):
             logits = [z.float() for z in logits]
         merged = tta_merge(
             logits,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import floats_for, on_cuda
+from wsss_fast._values import check_summands, checking
 
 Size = tuple[int, int]
 
@@ -79,15 +81,17 @@ def fuse_cams(
     and the rest is one pass over the output in which the maxima are found too.
 
     Args:
-        cams: list of ``[N,K,h_i,w_i]`` (or ``[K,h_i,w_i]``) float32 or float64 tensors on the CPU, one for
-            each scale and orientation: K class maps of N images. Any finite values whose sum stays finite.
+        cams: list of ``[N,K,h_i,w_i]`` (or ``[K,h_i,w_i]``) float32 or float64 tensors, one for each scale
+            and orientation: K class maps of N images. Any finite values whose sum stays finite. On CUDA
+            float16 and bfloat16 too, which are computed with in float32, and at most 32 of them.
         size: ``(H, W)`` in pixels to which the maps are resampled (bilinear, ``align_corners=False``); or a
             list of such sizes, for a list of results from one call.
         crop: ``(H', W')``, the top left part that is kept; default all. With a list of sizes, a list of as
             many crops, ``None`` where all is kept.
         flipped: which of ``cams`` come from a horizontally mirrored image and are turned back; default none.
-        classes: ``[N,K]`` (or ``[K]``) bool tensor on the CPU: the classes present in each image. Maps of
-            the others are not read at all.
+        classes: ``[N,K]`` (or ``[K]``) bool tensor: the classes present in each image. Maps of
+            the others are not read at all. With ``cams`` on CUDA it may lie there too, and is then read back,
+            for which the call waits for the device; one on the CPU costs nothing.
         relu: ``"sum"`` cuts negative values off after the sum (as the LID winners do), ``"each"`` in every
             input before it is resampled (as IRNet does), ``"none"`` nowhere.
         normalize: divide by ``max(m, 0) + 1e-5``, where m is the maximum over the kept pixels of the map
@@ -102,10 +106,15 @@ def fuse_cams(
     Raises:
         ValueError: wrong shapes, sizes, devices or names; a crop larger than its size; NaN, an infinity, or
             a value so large that the sum might overflow in a map that is used; an input that requires grad
-            while gradients are recorded.
+            while gradients are recorded. On CUDA values are looked at only under
+            :func:`wsss_fast.check_values`; see below.
         TypeError: wrong types or dtypes.
 
     Notes:
+        *Values on CUDA.* NaN, infinities and overflows of used maps become NaN in the pixels that they
+        touch. Where such a pixel is kept, the maximum is NaN too: its map's, or with ``normalize="image"``
+        its image's, all of which is NaN then.
+
         *Normalising.* The largest value of a map with maximum m > 0 becomes ``m / (m + 1e-5)``, just below
         1. A map that is zero everywhere stays zero. A map without a positive value, which only
         ``relu="none"`` leaves, is divided by 1e-5: it keeps its signs and its order. (Dividing by its own
@@ -113,15 +122,17 @@ def fuse_cams(
         that a map whose maximum is tiny (far below 1e-5) stays tiny and that noise of 1e-4 is raised to 1:
         ``classes`` is what keeps absent classes out.
 
-        *Gradient.* None: an inference op. float16 and bfloat16 are accepted under autocast only, as
-        float32.
+        *Gradient.* None: an inference op. Under autocast float16 and bfloat16 are taken as float32.
 
-        *Determinism.* The same bits at any thread count. Inputs of equal size are added in the order given,
-        then the sizes in the order of their first input.
+        *Determinism.* The same bits at any thread count, and on CUDA those of the CPU, in any batch. Inputs
+        of equal size are added in the order given, then the sizes in the order of their first input.
 
-        *Cost.* About two multiply-adds for each pixel of the result and each distinct input size. Scratch
-        memory is the used maps once per distinct size, at their own resolution, and for each thread two rows
-        of the result per distinct size.
+        *Cost.* On the CPU about two multiply-adds for each pixel of the result and each distinct input
+        size. Scratch memory is the used maps once per distinct size, at their own resolution, and for each
+        thread two rows of the result per distinct size. On CUDA work is launched on the current stream: one
+        pass that finds the maxima and one that makes the same sums again and writes them, so that the result
+        is written once and never read; scratch memory is one number for each map. Without a mask on the
+        device nothing waits, and a CUDA graph can be captured.
 
         *torch.compile.* Traced as one op. With ``classes`` the shapes of the result depend on data, so
         ``fullgraph=True`` needs ``torch._dynamo.config.capture_dynamic_output_shape_ops = True``.
@@ -141,7 +152,11 @@ def fuse_cams(
     >>> strided.shape, full.shape
     (torch.Size([2, 94, 125]), torch.Size([2, 375, 500]))
     """
-    checked = _checks.tensors("cams", _checks.autocast_list(cams), "[N,K,h,w] or [K,h,w]", (3, 4))
+    given = _checks.autocast_list(cams)
+    first = given[0] if isinstance(given, (list, tuple)) and given else None
+    checked = _checks.tensors("cams", given, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(first))
+    if on_cuda(checked[0]):
+        _checks.at_most("cams", checked, _launch.most_inputs(), "on CUDA")
     _checks.without_grad("cams", checked, "fuse_cams")
     _checks.choice("relu", relu, _RELU)
     _checks.choice("normalize", normalize, _NORMALIZE)
@@ -154,7 +169,10 @@ def fuse_cams(
     sizes, crops = _sizes_and_crops(size, crop) if several else _size_and_crop(size, crop)
     single = checked[0].dim() == 3
     if classes is not None:
-        _checks.tensor("classes", classes, "[K]" if single else "[N,K]", (1 if single else 2,), (torch.bool,))
+        shape, rank = ("[K]", 1) if single else ("[N,K]", 2)
+        _checks.tensor("classes", classes, shape, (rank,), (torch.bool,))
+        if classes.device.type != "cpu":
+            _checks.same_device("classes", classes, "cams[0]", checked[0])
         _checks.size("classes", classes, tuple(checked[0].shape[:-2]), "as the leading sizes of cams")
     if single:
         checked = [c.unsqueeze(0) for c in checked]
@@ -224,8 +242,8 @@ torch.library.define(
 )
 
 
-@torch.library.impl("wsss_fast::cam_fusion", "CPU")
-def _cpu(
+@torch.library.impl("wsss_fast::cam_fusion", ("CPU", "CUDA"))
+def _cam_fusion(
     cams: list[Tensor],
     classes: Tensor | None,
     sizes: list[int],
@@ -234,7 +252,10 @@ def _cpu(
     relu: str,
     normalize: str,
 ) -> list[Tensor]:
-    return _launch.cam_fusion(cams, classes, _pairs(sizes), _pairs(crops), flipped, relu, normalize)
+    if checking(cams[0]):
+        check_summands("cams", cams, "[n,k,y,x]", classes)
+    launch = _launch.cuda_cam_fusion if on_cuda(cams[0]) else _launch.cam_fusion
+    return launch(cams, classes, _pairs(sizes), _pairs(crops), flipped, relu, normalize)
 
 
 @torch.library.register_fake("wsss_fast::cam_fusion")

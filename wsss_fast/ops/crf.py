@@ -29,7 +29,6 @@ DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
 DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
 _OUTPUTS = ("probs", "log_probs", "labels")
-_DEVICES = ("cpu", "cuda")
 
 # unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
 # features for those kernels whose kind is "features"; a capacity for each kernel, or none at all.
@@ -352,11 +351,11 @@ def _crf_batch(
 ) -> Tensor:
     image, unary = _checks.autocast(image), _checks.autocast(unary)
     dtypes = (torch.uint8, torch.float32, torch.float64)
-    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes, devices=_DEVICES)
+    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes)
     single = image.dim() == 3
     shape = "[C,H,W] or [M,C,H,W]" if single else "[N,C,H,W] or [N,M,C,H,W]"
     ranks = (3, 4) if single else (4, 5)
-    _checks.tensor(f"unary{index}", unary, shape, ranks, floats_for(unary), devices=_DEVICES)
+    _checks.tensor(f"unary{index}", unary, shape, ranks, floats_for(unary))
     _checks.same_device(f"unary{index}", unary, f"image{index}", image)
     images = image.unsqueeze(0) if single else image
     if images.shape[1] != 3:
@@ -430,7 +429,7 @@ def _guide(value: Any, name: str, unary: Tensor, single: bool, index: str) -> Te
     count, _, _, height, width = unary.shape
     lead = "" if single else f"{count},"
     shape = f"[{lead}d,{height},{width}] (the size of unary{index}) with d in [1, {MAX_DIMS}]"
-    guide = _checks.tensor(name, _checks.autocast(value), shape, (3,) if single else (4,), devices=_DEVICES)
+    guide = _checks.tensor(name, _checks.autocast(value), shape, (3,) if single else (4,))
     _checks.same_device(name, guide, f"unary{index}", unary)
     batch = guide.unsqueeze(0) if single else guide
     if (batch.shape[0], *batch.shape[2:]) != (count, height, width) or not 1 <= batch.shape[1] <= MAX_DIMS:

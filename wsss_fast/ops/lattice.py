@@ -114,7 +114,7 @@ class PermutohedralLattice:
     def __init__(self, features: Tensor, capacity: int | None = None) -> None:
         shape = "[N,d,D,H,W], [N,d,H,W], [d,H,W] or [d,P]"
         features = _checks.autocast(features)
-        _checks.tensor("features", features, shape, (2, 3, 4, 5), devices=("cpu", "cuda"))
+        _checks.tensor("features", features, shape, (2, 3, 4, 5))
         if capacity is not None:
             capacity = _checks.integer("capacity", capacity, 1)
         if features.requires_grad:
@@ -177,7 +177,7 @@ class PermutohedralLattice:
         lead = "C" if self._single else f"{self._count},C"
         shape = f"[{','.join([lead, *(f'{n}' for n in self._space)])}]"
         rank = len(self._space) + (1 if self._single else 2)
-        _checks.tensor("values", values, shape, (rank,), (self._dtype,), devices=("cpu", "cuda"))
+        _checks.tensor("values", values, shape, (rank,), (self._dtype,))
         if self._lattices:
             _checks.same_device("values", values, "features", self._lattices[0])
         batch = values.unsqueeze(0) if self._single else values

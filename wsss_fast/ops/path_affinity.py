@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import floats_for, on_cuda
+from wsss_fast._values import check_boundary, checking
 
 # The tables grow with the cube of the radius; at 64 a pixel has 6,424 neighbours already.
 _LARGEST_RADIUS = 64
@@ -30,8 +32,12 @@ def _paths(radius: int) -> int:
     return (inside - 1) // 2
 
 
-@torch.library.impl("wsss_fast::path_affinity", "CPU")
-def _path_affinity_cpu(boundary: Tensor, radius: int) -> Tensor:
+@torch.library.impl("wsss_fast::path_affinity", ("CPU", "CUDA"))
+def _path_affinity(boundary: Tensor, radius: int) -> Tensor:
+    if on_cuda(boundary):
+        if checking(boundary):
+            check_boundary("boundary", boundary)
+        return _launch.cuda_path_affinity(boundary, radius, _paths(radius))
     return _launch.path_affinity(boundary, radius, _paths(radius))
 
 
@@ -41,9 +47,11 @@ def _path_affinity_fake(boundary: Tensor, radius: int) -> Tensor:
     return boundary.new_empty((n, _paths(radius), h - (radius - 1), w - 2 * (radius - 1)))
 
 
-@torch.library.impl("wsss_fast::path_affinity_backward", "CPU")
-def _path_affinity_backward_cpu(grad_affinity: Tensor, boundary: Tensor, radius: int) -> Tensor:
-    return _launch.path_affinity_backward(grad_affinity, boundary, radius)
+@torch.library.impl("wsss_fast::path_affinity_backward", ("CPU", "CUDA"))
+def _path_affinity_backward(grad_affinity: Tensor, boundary: Tensor, radius: int) -> Tensor:
+    cuda = on_cuda(boundary)
+    run = _launch.cuda_path_affinity_backward if cuda else _launch.path_affinity_backward
+    return run(grad_affinity, boundary, radius)
 
 
 @torch.library.register_fake("wsss_fast::path_affinity_backward")
@@ -101,8 +109,8 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
     :func:`path_offsets`.
 
     Args:
-        boundary: ``[N,1,h,w]`` or ``[1,h,w]`` float32 or float64 in [0,1] on the CPU, with h >= radius
-            and w >= 2 radius - 1; half precision under autocast is taken as float32.
+        boundary: ``[N,1,h,w]`` or ``[1,h,w]`` in [0,1], with h >= radius and w >= 2 radius - 1. float32 or
+            float64; on CUDA float16 or bfloat16 too, and under autocast those are taken as float32.
         radius: in pixels, an integer in [2, 64].
 
     Returns:
@@ -112,15 +120,21 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
 
     Raises:
         ValueError: wrong shape or device, a map too small for the radius, radius out of range, NaN or a
-            value outside [0,1]. TypeError: wrong type or dtype.
+            value outside [0,1]; on CUDA values are looked at only under :func:`wsss_fast.check_values`, and
+            a wrong one makes NaN of the affinities of all paths through it, and of its own gradient.
+            TypeError: wrong type or dtype.
 
     Differentiable once in ``boundary``. Where several pixels of a path hold its maximum, the gradient
     goes to one of them, always the same: the first, row by row from the top left of the path's bounding
-    box. Bitwise deterministic, forward and backward, at any number of threads.
+    box. Bitwise deterministic, forward and backward, at any number of threads, and on CUDA from run to run
+    and for an image in any batch. The affinities of CPU and CUDA are the same to the bit; gradients differ by
+    rounding.
 
     Cost: forward and backward each take a few steps a pixel and neighbour (2.8 at radius 10: paths share
     their parts); memory beyond the result and the gradient is about one and a half times ``boundary`` in
-    the backward pass, and some hundred kilobytes a thread.
+    the backward pass, and some hundred kilobytes a thread. On CUDA every pixel of a path is read (2,134 a
+    pixel at radius 10, from shared memory up to radius 31 in float32), twice in the backward pass, which
+    takes at most 64 MiB beside the gradient, or a byte for each pixel, whichever is more.
 
     >>> import torch
     >>> boundary = torch.zeros(1, 1, 4, 5)
@@ -129,7 +143,7 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
     tensor([[1.0000, 0.2500, 0.2500]])
     """
     boundary = _checks.autocast(boundary)
-    _checks.tensor("boundary", boundary, "[N,1,h,w] or [1,h,w]", (3, 4))
+    _checks.tensor("boundary", boundary, "[N,1,h,w] or [1,h,w]", (3, 4), floats_for(boundary))
     radius = _checks.integer("radius", radius, 2, _LARGEST_RADIUS)
     batch = boundary if boundary.dim() == 4 else boundary.unsqueeze(0)
     _, channels, h, w = batch.shape

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import floats_for, on_cuda
+from wsss_fast._values import check_boundary, check_finite, checking
 
 _METHODS = ("chebyshev", "power")
 _MOST_STEPS = 2**20
@@ -28,9 +30,22 @@ torch.library.define(
 )
 
 
-@torch.library.impl("wsss_fast::random_walk", "CPU")
-def _cpu(cam: Tensor, boundary: Tensor, *options: Any) -> Tensor:
-    return _launch.random_walk([cam], [boundary], [("cam", "boundary")], *options)[0]
+@torch.library.impl("wsss_fast::random_walk", ("CPU", "CUDA"))
+def _random_walk(cam: Tensor, boundary: Tensor, *options: Any) -> Tensor:
+    return _walk([cam], [boundary], [("cam", "boundary")], *options)[0]
+
+
+def _walk(
+    cams: list[Tensor], boundaries: list[Tensor], names: list[tuple[str, str]], *options: Any
+) -> list[Tensor]:
+    """``names``: how an error calls a cam and its boundary."""
+    if not on_cuda(cams[0]):
+        return _launch.random_walk(cams, boundaries, names, *options)
+    if checking(cams[0]):
+        for (cam_name, boundary_name), cam, boundary in zip(names, cams, boundaries, strict=True):
+            check_finite(cam_name, cam)
+            check_boundary(boundary_name, boundary)
+    return _launch.cuda_random_walk(cams, boundaries, *options)
 
 
 @torch.library.register_fake("wsss_fast::random_walk")
@@ -38,10 +53,10 @@ def _fake(cam: Tensor, boundary: Tensor, *options: Any) -> Tensor:
     return cam.new_empty(cam.shape)
 
 
-@torch.library.impl("wsss_fast::random_walk_list", "CPU")
-def _list_cpu(cams: list[Tensor], boundaries: list[Tensor], *options: Any) -> list[Tensor]:
+@torch.library.impl("wsss_fast::random_walk_list", ("CPU", "CUDA"))
+def _random_walk_list(cams: list[Tensor], boundaries: list[Tensor], *options: Any) -> list[Tensor]:
     names = [(f"cam[{i}]", f"boundary[{i}]") for i in range(len(cams))]
-    return _launch.random_walk(cams, boundaries, names, *options)
+    return _walk(cams, boundaries, names, *options)
 
 
 @torch.library.register_fake("wsss_fast::random_walk_list")
@@ -49,9 +64,9 @@ def _list_fake(cams: list[Tensor], boundaries: list[Tensor], *options: Any) -> l
     return [cam.new_empty(cam.shape) for cam in cams]
 
 
-@torch.library.impl("wsss_fast::random_walk_backward_cam", "CPU")
-def _backward_cam_cpu(grad: Tensor, boundary: Tensor, *options: Any) -> Tensor:
-    return _launch.random_walk_backward(grad, None, boundary, *options)[0]
+@torch.library.impl("wsss_fast::random_walk_backward_cam", ("CPU", "CUDA"))
+def _random_walk_backward_cam(grad: Tensor, boundary: Tensor, *options: Any) -> Tensor:
+    return _backward_of(grad)(grad, None, boundary, *options)[0]
 
 
 @torch.library.register_fake("wsss_fast::random_walk_backward_cam")
@@ -59,9 +74,15 @@ def _backward_cam_fake(grad: Tensor, boundary: Tensor, *options: Any) -> Tensor:
     return grad.new_empty(grad.shape)
 
 
-@torch.library.impl("wsss_fast::random_walk_backward", "CPU")
-def _backward_cpu(grad: Tensor, cam: Tensor, boundary: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    return _launch.random_walk_backward(grad, cam, boundary, *options)
+@torch.library.impl("wsss_fast::random_walk_backward", ("CPU", "CUDA"))
+def _random_walk_backward(
+    grad: Tensor, cam: Tensor, boundary: Tensor, *options: Any
+) -> tuple[Tensor, Tensor]:
+    return _backward_of(grad)(grad, cam, boundary, *options)
+
+
+def _backward_of(grad: Tensor) -> Callable[..., tuple[Tensor, Tensor]]:
+    return _launch.cuda_random_walk_backward if on_cuda(grad) else _launch.random_walk_backward
 
 
 @torch.library.register_fake("wsss_fast::random_walk_backward")
@@ -96,8 +117,9 @@ def _pair(cam_name: str, cam: Any, boundary_name: str, boundary: Any) -> tuple[T
     """``cam`` and ``boundary`` checked, as [N,K,h,w] and [N,1,h,w]."""
     cam = _checks.autocast(cam)
     boundary = _checks.autocast(boundary)
-    _checks.tensor(cam_name, cam, "[N,K,h,w] or [K,h,w]", (3, 4))
-    _checks.tensor(boundary_name, boundary, "[N,1,h,w] or [1,h,w]", (3, 4))
+    _checks.tensor(cam_name, cam, "[N,K,h,w] or [K,h,w]", (3, 4), floats_for(cam))
+    dtypes = floats_for(boundary)
+    _checks.tensor(boundary_name, boundary, "[N,1,h,w] or [1,h,w]", (3, 4), dtypes)
     _checks.same_dtype(boundary_name, boundary, cam_name, cam)
     _checks.same_device(boundary_name, boundary, cam_name, cam)
     *leading, _, h, w = cam.shape
@@ -157,8 +179,9 @@ def random_walk(
     Instance Segmentation with Inter-pixel Relations, CVPR 2019). No matrix is built.
 
     Args:
-        cam: ``[N,K,h,w]`` or ``[K,h,w]`` float32 or float64, finite, on the CPU: K maps an image. Half
-            precision under autocast is taken as float32. Or a list of such tensors, of any sizes.
+        cam: ``[N,K,h,w]`` or ``[K,h,w]``, finite: K maps an image. float32 or float64; on CUDA float16 or
+            bfloat16 too, which are computed with in float32, and under autocast taken as float32. Or a list
+            of such tensors, of any sizes, on one device.
         boundary: ``[N,1,h,w]`` or ``[1,h,w]`` of the same dtype, in [0,1]: how likely a pixel lies on a
             boundary between classes. For a list of cams, a list of as many.
         radius: in pixels, an integer in [2, 15].
@@ -177,7 +200,9 @@ def random_walk(
 
     Raises:
         ValueError: wrong shape or device, shapes or list lengths that do not match, a parameter out of
-            range, NaN or an infinity, a boundary outside [0,1]. TypeError: wrong type or dtype.
+            range, NaN or an infinity, a boundary outside [0,1]; on CUDA values are looked at only under
+            :func:`wsss_fast.check_values`, and a wrong one becomes NaN wherever the walk leads from it, in
+            its own image. TypeError: wrong type or dtype.
 
     Differentiable once, in ``cam`` and in ``boundary``. For "chebyshev" the gradient is that of the sum that
     is kept: that of ``boundary`` is off by about ten times ``tol`` from that of all steps. The gradient
@@ -185,8 +210,9 @@ def random_walk(
     row from the top left of the path's bounding box. Below ``beta=1`` an affinity is infinitely steep at a
     boundary of 1; the gradient is 0 there. No step of the walk is stored for it.
 
-    Bitwise deterministic at any number of threads, forward and backward, and for an image alone or in any
-    batch. A map ``cam`` with ``cam * (1 - boundary)`` constant stays as it is.
+    Bitwise deterministic at any number of threads, on CUDA from run to run, forward and backward, and for an
+    image alone or in any batch. CPU and CUDA differ by rounding. A map ``cam`` with ``cam * (1 - boundary)``
+    constant stays as it is.
 
     Cost: about ``pi * radius ** 2`` multiply-adds a pixel, map and application of T. The gradient costs as
     much again for ``cam`` alone, and between three and four times as much for both. Memory beyond the
@@ -195,6 +221,12 @@ def random_walk(
     both takes about twice that, whatever the number of steps. Many images are shared out to the threads
     whole; for few, the rows of each are. Where the weights are more than 16 MiB, up to six steps are taken
     in one pass over them.
+
+    On CUDA a call, with a list too, goes in groups of images that need no more than 512 MiB together. For
+    each, all applications of T are one cooperative launch, if each of the blocks that the device holds at
+    once then has no more than eight tiles of 32 x 8 pixels (of up to four maps each) to do, else a launch
+    each. Nothing waits for the device, so a CUDA graph can be captured. The memory is as on the CPU, for all
+    images of a group; the last row of up to 8 pixels is filled up.
 
     >>> import torch
     >>> cam = torch.zeros(1, 1, 9)
@@ -226,6 +258,7 @@ def random_walk(
             return []
         for i, (c, _) in enumerate(pairs):
             _checks.same_dtype(f"cam[{i}]", c, "cam[0]", pairs[0][0])
+            _checks.same_device(f"cam[{i}]", c, "cam[0]", pairs[0][0])
         if torch.is_grad_enabled() and any(t.requires_grad for pair in pairs for t in pair):
             # One op an image: each is then a node of its own in the graph.
             outs = [torch.ops.wsss_fast.random_walk(c, b, radius, beta, count, method, tol) for c, b in pairs]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from wsss_fast import _checks, _launch
+from wsss_fast._device import floats_for, on_cuda
+from wsss_fast._values import check_summands, checking
 
 _ACTIVATION = ("softmax", "sigmoid", "none")
 _OUTPUT = ("mean", "labels")
@@ -28,8 +30,9 @@ def tta_merge(
     over the output: nothing of size N*C*H*W exists but the mean itself, and not that for labels.
 
     Args:
-        logits: list of ``[N,C,h_i,w_i]`` (or ``[C,h_i,w_i]``) float32 or float64 tensors on the CPU, one for
-            each scale and orientation. Any finite values whose sum stays finite.
+        logits: list of ``[N,C,h_i,w_i]`` (or ``[C,h_i,w_i]``) float32 or float64 tensors, one for each scale
+            and orientation. Any finite values whose sum stays finite. On CUDA float16 and bfloat16 too,
+            which are computed with in float32, and at most 32 of them.
         size: ``(H, W)`` in pixels to which they are resampled (bilinear, ``align_corners=False``).
         flipped: which of ``logits`` come from a horizontally mirrored image and are turned back; one
             boolean for each.
@@ -45,19 +48,27 @@ def tta_merge(
     Raises:
         ValueError: wrong shapes, sizes, devices or names; no class; NaN, an infinity, or a value so large
             that the sum might overflow, anywhere in ``logits``; an input that requires grad while gradients
-            are recorded.
+            are recorded. On CUDA values are looked at only under :func:`wsss_fast.check_values`; see below.
         TypeError: wrong types or dtypes.
 
     Notes:
-        *Gradient.* None: an inference op. float16 and bfloat16 are accepted under autocast only, as
-        float32.
+        *Values on CUDA.* NaN, infinities and overflows become NaN in the pixels that they touch: with
+        ``"softmax"`` in all classes, else in their own. The label of such a pixel says nothing.
+
+        *Gradient.* None: an inference op. Under autocast float16 and bfloat16 are taken as float32.
 
         *Determinism.* The same bits at any thread count; sums run over the inputs in their order and over
         the classes in theirs. Classes with equal logits in every input get equal means, so ties are exact.
+        On CUDA the same bits from run to run and in any batch; in float32 those of the CPU, but for a softmax
+        of 25 to 288 classes, whose exponentials are added up in parts.
 
-        *Cost.* For each class, pixel and input one bilinear sample and one exponential; every value of the
-        inputs is read from memory once. Scratch memory is, for each thread, about 1 MB or, if that is more,
-        the sums and one input's rows for 16 columns of all classes (``64 * C`` bytes and up, in float32).
+        *Cost.* On the CPU for each class, pixel and input one bilinear sample and one exponential;
+        every value of the inputs is read from memory once. Scratch memory is, for each thread, about 1 MB or,
+        if that is more, the sums and one input's rows for 16 columns of all classes (``64 * C`` bytes and up,
+        in float32).
+        On CUDA work is launched on the current stream as one kernel that reads every input once, without
+        scratch memory; nothing waits, and a CUDA graph can be captured. A softmax of more than 288 classes
+        reads the inputs three times, with two numbers for each input and pixel as scratch memory.
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020.
@@ -69,7 +80,11 @@ def tta_merge(
     >>> wsss_fast.tta_merge(logits, (250, 200), flipped=[False, True] * 2, output="labels").dtype
     torch.uint8
     """
-    checked = _checks.tensors("logits", _checks.autocast_list(logits), "[N,C,h,w] or [C,h,w]", (3, 4))
+    given = _checks.autocast_list(logits)
+    first = given[0] if isinstance(given, (list, tuple)) and given else None
+    checked = _checks.tensors("logits", given, "[N,C,h,w] or [C,h,w]", (3, 4), floats_for(first))
+    if on_cuda(checked[0]):
+        _checks.at_most("logits", checked, _launch.most_inputs(), "on CUDA")
     _checks.without_grad("logits", checked, "tta_merge")
     if checked[0].shape[-3] < 1:
         raise ValueError(_checks.wrong("logits[0]", "at least one class in [N,C,h,w]", checked[0]))
@@ -98,10 +113,15 @@ def _empty(logits: list[Tensor], size: list[int], output: str) -> Tensor:
     return logits[0].new_empty((images, classes, *size))
 
 
-@torch.library.impl("wsss_fast::tta_merge", "CPU")
-def _cpu(logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str) -> Tensor:
+@torch.library.impl("wsss_fast::tta_merge", ("CPU", "CUDA"))
+def _tta_merge(
+    logits: list[Tensor], size: list[int], flipped: list[bool], activation: str, output: str
+) -> Tensor:
+    if checking(logits[0]):
+        check_summands("logits", logits, "[n,c,y,x]")
     out = _empty(logits, size, output)
-    _launch.tta_merge(logits, flipped, activation, out=out)
+    launch = _launch.cuda_tta_merge if on_cuda(logits[0]) else _launch.tta_merge
+    launch(logits, flipped, activation, out=out)
     return out
 
 

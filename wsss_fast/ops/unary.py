@@ -11,7 +11,6 @@ from wsss_fast import _checks
 from wsss_fast._values import looking
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_DEVICES = ("cpu", "cuda")
 
 
 def unary_from_labels(
@@ -47,7 +46,7 @@ def unary_from_labels(
     <BLANKLINE>
             [[0.2500, 0.2500]]])
     """
-    _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS, _DEVICES)
+    _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS)
     n_labels = _checks.integer("n_labels", n_labels, 1)
     gt_prob = _checks.number("gt_prob", gt_prob, 0, exclusive=True)
     if gt_prob >= 1:
@@ -102,7 +101,7 @@ def unary_from_probs(probs: Tensor, clip: float | None = 1e-5) -> Tensor:
     tensor([-0.0000,  0.6931, 11.5129])
     """
     probs = _checks.autocast(probs)
-    _checks.tensor("probs", probs, "[N,M,C,H,W], [N,C,H,W] or [C,H,W]", (3, 4, 5), devices=_DEVICES)
+    _checks.tensor("probs", probs, "[N,M,C,H,W], [N,C,H,W] or [C,H,W]", (3, 4, 5))
     least = 0.0 if clip is None else _checks.number("clip", clip, 0)
     if least >= 1:
         raise ValueError(_checks.wrong("clip", "a number in [0, 1) or None", clip))

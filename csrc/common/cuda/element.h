@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "common/cuda/element_type.h"
 #include "common/cuda/launch.h"
@@ -83,6 +84,18 @@ __device__ void store_element(void* memory, Element type, std::int64_t i, T valu
 inline std::int64_t bytes_of(Element type) {
     if (type == Element::kFloat64) return 8;
     return type == Element::kFloat32 ? 4 : 2;
+}
+
+// run(std::integral_constant<Element, type>), of the types that are computed with in T.
+template <typename T, typename Run>
+void with_element([[maybe_unused]] Element type, Run&& run) {
+    if constexpr (std::is_same_v<T, double>) {
+        run(std::integral_constant<Element, Element::kFloat64>{});
+    } else {
+        if (type == Element::kFloat32) run(std::integral_constant<Element, Element::kFloat32>{});
+        if (type == Element::kFloat16) run(std::integral_constant<Element, Element::kFloat16>{});
+        if (type == Element::kBfloat16) run(std::integral_constant<Element, Element::kBfloat16>{});
+    }
 }
 
 }  // namespace wsss_fast::cuda

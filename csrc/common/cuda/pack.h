@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <type_traits>
 
 #include "common/host_device.h"
@@ -20,6 +21,19 @@ WSSS_FAST_HOST_DEVICE const Pack<T, kWidth>* packs_at(const T* values) {
 template <int kWidth, typename T>
 WSSS_FAST_HOST_DEVICE Pack<T, kWidth>* packs_at(T* values) {
     return reinterpret_cast<Pack<T, kWidth>*>(values);
+}
+
+// How a row of channels lies in memory.
+struct RowShape {
+    int width;           // channels of a pack: 1, 2 or 4
+    std::int64_t packs;  // of a row
+
+    std::int64_t channels() const { return width * packs; }
+};
+
+inline RowShape row_shape(std::int64_t channels) {
+    const int width = channels >= 3 ? 4 : static_cast<int>(channels);
+    return {width, width > 0 ? (channels + width - 1) / width : 0};
 }
 
 // run(std::integral_constant<int, width>)

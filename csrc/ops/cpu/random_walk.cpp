@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "common/chebyshev.h"
 #include "ops/cpu/random_walk_image.h"
 #include "ops/cpu/random_walk_schedule.h"
+#include "ops/walk_polynomial.h"
 
 namespace wsss_fast {
 namespace {
@@ -66,7 +66,7 @@ void random_walk(const RandomWalkParams<T>& params) {
     const PathPlan& plan = path_plan(options.radius);
     std::vector<double> chebyshev;
     if (options.method == WalkMethod::kChebyshev) {
-        chebyshev = chebyshev_of_power(options.steps, options.tol);
+        chebyshev = walk_polynomial(options);
     }
     for_each_walk(params, walk_slots<Walk<T>>(plan, params),
                   [&](const WalkBatch<T>& batch, std::int64_t image, void* memory) {

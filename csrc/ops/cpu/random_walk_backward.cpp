@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "common/buffer.h"
-#include "common/chebyshev.h"
 #include "common/scratch.h"
 #include "ops/cpu/path_bands.h"
 #include "ops/cpu/random_walk_image.h"
 #include "ops/cpu/random_walk_schedule.h"
 #include "ops/random_walk.h"
+#include "ops/walk_polynomial.h"
 
 namespace wsss_fast {
 namespace {
@@ -164,15 +164,6 @@ class WalkGradient {
     T* band_sums_ = nullptr;  // [bands, rows that one reaches, width]
 };
 
-// The gradient is that of the sum that stands for the walk; taken step by step, it is one of all
-// that counts in T.
-template <typename T>
-std::vector<double> polynomial(const WalkOptions& options) {
-    const bool exact = options.method == WalkMethod::kPower;
-    const double tol = exact ? std::numeric_limits<T>::epsilon() / 4 : options.tol;
-    return chebyshev_of_power(options.steps, tol);
-}
-
 // The batch's image alone.
 template <typename T>
 WalkGradientBatch<T> only(const WalkGradientBatch<T>& batch, std::int64_t image) {
@@ -198,7 +189,7 @@ std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams
 template <typename T>
 void random_walk_backward(const RandomWalkBackwardParams<T>& params) {
     const PathPlan& plan = path_plan(params.options.radius);
-    const std::vector<double> chebyshev = polynomial<T>(params.options);
+    const std::vector<double> chebyshev = walk_gradient_polynomial<T>(params.options);
     for_each_walk(params, walk_slots<WalkGradient<T>>(plan, params),
                   [&](const WalkGradientBatch<T>& batch, std::int64_t image, void* memory) {
                       WalkArena arena(memory);

@@ -1,17 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 
 #include "common/isa.h"
+#include "ops/random_walk.h"
 
 // The hot loops of the random walk over one row of pixels, built once for each instruction set.
 namespace wsss_fast {
-
-// Weights below this can change nothing in a sum that holds a 1 (every pixel's affinity with
-// itself), and as denormals they would be slow to compute with: they are 0.
-template <typename T>
-constexpr T kLeastAffinity = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
 
 // A neighbour in the lower half-plane, in elements from a pixel. Its opposite lies at -shift; the
 // affinity with that one is stored where it is this very neighbour: at `mirrored`.

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "common/cuda/element.h"
+#include "common/cuda/label.h"
 #include "common/cuda/launch.h"
 #include "common/exp_nonpositive.h"
 #include "ops/cuda/crf_row.h"
@@ -99,16 +100,6 @@ __device__ void write_classes(const Update<T>& update, const RowPart& part, cons
                           bad ? static_cast<T>(NAN) : value(row.value[i]));
         }
     });
-}
-
-__device__ void store_label(void* memory, int bytes, std::int64_t i, std::int32_t label) {
-    if (bytes == 1) {
-        static_cast<std::uint8_t*>(memory)[i] = static_cast<std::uint8_t>(label);
-    } else if (bytes == 2) {
-        static_cast<std::int16_t*>(memory)[i] = static_cast<std::int16_t>(label);
-    } else {
-        static_cast<std::int32_t*>(memory)[i] = label;
-    }
 }
 
 // A class and what it has of Q.

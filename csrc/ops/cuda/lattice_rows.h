@@ -11,19 +11,6 @@
 // each, as packs of 1, 2 or 4 that a thread loads at once; what pads the last pack is zero.
 namespace wsss_fast::cuda {
 
-// How a row of channels lies in memory.
-struct RowShape {
-    int width;           // channels of a pack: 1, 2 or 4
-    std::int64_t packs;  // of a row
-
-    std::int64_t channels() const { return width * packs; }
-};
-
-inline RowShape row_shape(std::int64_t channels) {
-    const int width = channels >= 3 ? 4 : static_cast<int>(channels);
-    return {width, width > 0 ? (channels + width - 1) / width : 0};
-}
-
 // The rows of one or more sets of values on one lattice, one set behind the other.
 template <typename T>
 struct RowsOnLattice {

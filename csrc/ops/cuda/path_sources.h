@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/host_device.h"
+
+namespace wsss_fast::cuda {
+
+// Where paths (common/paths.h) begin: in the first `rows` rows of maps [images][height][width], in
+// the columns from first_x on. Paths may leave the map.
+struct PathSources {
+    std::int64_t images;   // may be 0
+    std::int64_t height;   // of a map
+    std::int64_t width;    // of a map
+    std::int64_t rows;     // at most height
+    std::int64_t first_x;  // the column of the map that the first source of a row lies in
+    std::int64_t columns;  // of sources
+    int radius;            // from 2 to 64
+
+    WSSS_FAST_HOST_DEVICE std::int64_t of_image() const { return rows * columns; }
+};
+
+// Those of which every path lies inside the map.
+inline PathSources sources_inside(std::int64_t images, std::int64_t height, std::int64_t width,
+                                  int radius) {
+    const int reach = radius - 1;
+    return {images, height, width, height - reach, reach, width - 2 * reach, radius};
+}
+
+// How many paths begin in a source.
+inline int path_count(int radius) {
+    int count = radius - 1;
+    for (int dy = 1; dy < radius; ++dy) {
+        for (int dx = 1 - radius; dx < radius; ++dx) count += dy * dy + dx * dx < radius * radius;
+    }
+    return count;
+}
+
+}  // namespace wsss_fast::cuda
