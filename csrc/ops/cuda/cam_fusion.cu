@@ -11,10 +11,10 @@
 #include <algorithm>
 #include <numeric>
 #include <type_traits>
-#include <utility>
 
 #include "common/bilinear_sample.h"
 #include "common/cuda/carve.h"
+#include "common/cuda/constants.h"
 #include "common/cuda/divide.h"
 #include "common/cuda/element.h"
 #include "common/cuda/launch.h"
@@ -69,16 +69,6 @@ struct Fusion {
 template <typename T>
 __device__ T cut(T value) {
     return value > T(0) ? value : value - value;
-}
-
-// body(0), body(1), ... in a row and not in a loop, whose counter could not name a register.
-template <int... kNumber, typename Body>
-__device__ void one_by_one(std::integer_sequence<int, kNumber...>, Body&& body) {
-    (body(kNumber), ...);
-}
-template <int kCount, typename Body>
-__device__ void unrolled(Body&& body) {
-    one_by_one(std::make_integer_sequence<int, kCount>{}, body);
 }
 
 // What a thread makes: columns of rows beside each other.
@@ -147,7 +137,7 @@ __device__ void add_group(const Fusion<T>& fusion, const SizeGroup<T>& group, st
         }
         // The output rows between the two. The loop around it is over source rows, so that the code
         // of stretch is there once: with a copy for each output row the registers do not suffice.
-        unrolled<kRows>([&](int r) {
+        for_constants<0, kRows>([&](int r) {
             const BilinearSample<T> row = rows[r];
             if (row.low != low_row) return;
             const T rest = T(1) - row.weight;
@@ -219,7 +209,7 @@ __global__ void __launch_bounds__(kThreads) fuse(Fusion<T> fusion) {
     const bool divided = kWrite && fusion.most;
     const T divisor = divided ? detail::bits_as<T>(fusion.most[slot]) + T(1e-5) : T(1);
     Order<T> most = 0;
-    unrolled<kRows>([&](int r) {
+    for_constants<0, kRows>([&](int r) {
         for (int j = 0; j < kColumns; ++j) {
             if (y + r >= fusion.height || x + 32 * j >= fusion.width) continue;
             T value = sums.value[r][j];

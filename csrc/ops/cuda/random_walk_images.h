@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/cuda/constants.h"
 #include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "common/cuda/pack.h"
@@ -65,22 +66,6 @@ WSSS_FAST_HOST_DEVICE constexpr int extent_of(int radius, int rows) {
     int extent = 0;
     while ((extent + 1) * (extent + 1) + rows * rows < radius * radius) ++extent;
     return extent;
-}
-
-// A number that is known when code is compiled. std::integral_constant converts on the host only.
-template <int kValue>
-struct Constant {
-    static constexpr int value = kValue;
-    WSSS_FAST_HOST_DEVICE constexpr operator int() const { return kValue; }
-};
-
-// body(Constant<i>) for i = kBegin .. kEnd - 1.
-template <int kBegin, int kEnd, typename Body>
-WSSS_FAST_HOST_DEVICE void for_constants(Body&& body) {
-    if constexpr (kBegin < kEnd) {
-        body(Constant<kBegin>{});
-        for_constants<kBegin + 1, kEnd>(body);
-    }
 }
 
 #if defined(__CUDACC__) || defined(WSSS_FAST_CUDA_ON_HOST)
