@@ -66,3 +66,22 @@ def test_images_that_share_a_lattice_read_its_indices_once(work: ModuleType) -> 
         assert moved(shared, CLASSES) - indices == IMAGES * (moved(alone, CLASSES) - indices)
     assert work.construction(shared, 0) == work.construction(alone, 0)
     assert work.normalisation(shared) == work.normalisation(alone)
+
+
+def test_ops_read_inputs_and_write_outputs_once(work: ModuleType) -> None:
+    path, ops = (importlib.import_module(name) for name in ("_path", "_work"))
+    boundary, grad = path.inputs(0, batch=2)
+    assert ops.path_affinity(2).bytes == _bytes(boundary, grad, boundary, grad, boundary)
+    logits, displacement, labels = path.loss_inputs(0, batch=2)
+    read = _bytes(logits, displacement, labels)
+    assert ops.affinity_loss_bytes(2) == 2 * read + _bytes(logits, displacement)
+    fusion = importlib.import_module("_fusion")
+    cams, _ = fusion.inputs(0, classes=3, present=3, images=2)
+    assert 2 * ops.fuse_cams(3).bytes == _bytes(*cams, torch.empty(2, 3, *fusion.SIZE))
+
+
+def test_values_differ_by_their_bits(work: ModuleType) -> None:
+    compare = importlib.import_module("_compare")
+    values = torch.tensor([0.0, 1.0, torch.nan])
+    assert compare.differing([values], [values.clone()]) == 0
+    assert compare.differing([values, values], [torch.tensor([-0.0, 1.0, 2.0]), values]) == 2
