@@ -34,14 +34,15 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
-# Which devices the kernels are built for, unless the user says it: what there is from Turing on, and
-# for what comes later the last one's PTX. Before the language is enabled, which has its own default.
+# Which devices the kernels are built for, unless the user says it: each generation from Turing on, by
+# its first one, whose code the others of it run (86 and 89 that of 80), and for what comes later the
+# last one's PTX. Before the language is enabled, which has its own default.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   if(DEFINED ENV{CUDAARCHS})
     set(CMAKE_CUDA_ARCHITECTURES "$ENV{CUDAARCHS}")  # CMake before 3.20 does not look there
   else()
     execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE WSSS_FAST_KNOWN)
-    foreach(arch IN ITEMS 75 80 86 89 90 100 120)
+    foreach(arch IN ITEMS 75 80 90 100 120)
       if(WSSS_FAST_KNOWN MATCHES "compute_${arch}[^0-9a-z]")
         list(APPEND CMAKE_CUDA_ARCHITECTURES ${arch}-real)
         set(WSSS_FAST_LAST_ARCHITECTURE ${arch})
