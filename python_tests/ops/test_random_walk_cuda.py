@@ -117,6 +117,17 @@ def test_half_precision(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_and_written_exactly(dtype: torch.dtype) -> None:
+    # Numbers of all exponents, zeros of both signs and what is denormal among them.
+    bits = torch.arange(-(2**15), 2**15, 13).to(torch.int16)
+    bits[:2] = torch.tensor([0, -(2**15)])
+    numbers = bits.view(dtype)
+    cam = numbers[numbers.isfinite()].view(1, 1, -1)
+    walked = random_walk(cam, torch.zeros_like(cam), radius=2, steps=0)
+    assert torch.equal(walked.view(torch.int16), cam.view(torch.int16))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_in_half_precision(dtype: torch.dtype) -> None:
     cam, boundary = (t.to(dtype) for t in maps(2, k=3, h=9, w=12, dtype=torch.float32))
     grad = torch.randn(2, 3, 9, 12).to(dtype)
