@@ -30,6 +30,7 @@ std::int64_t sort_scratch_bytes(std::int64_t count, int bits) {
 
 void sort_pairs(SortedPairs& pairs, std::int64_t count, int bits, void* scratch,
                 std::int64_t scratch_bytes, const Place& place) {
+    const OnDevice on_device(place);
     cub::DoubleBuffer<std::uint64_t> keys(pairs.keys, pairs.other_keys);
     cub::DoubleBuffer<std::uint32_t> numbers(pairs.numbers, pairs.other_numbers);
     auto bytes = static_cast<std::size_t>(scratch_bytes);
@@ -45,6 +46,7 @@ std::int64_t sum_scratch_bytes(std::int64_t count) {
 
 void running_sum(std::int32_t* values, std::int64_t count, void* scratch,
                  std::int64_t scratch_bytes, const Place& place) {
+    const OnDevice on_device(place);
     auto bytes = static_cast<std::size_t>(scratch_bytes);
     check(sum(scratch, bytes, values, count, stream_of(place)), "summing");
 }

@@ -16,6 +16,7 @@ struct SortedPairs {
     std::uint32_t* other_numbers;
 };
 
+// Of the current device.
 std::int64_t sort_scratch_bytes(std::int64_t count, int bits);
 
 // Sorts by the lowest `bits` bits of the keys, stably. Afterwards `keys` and `numbers` are where
@@ -23,6 +24,7 @@ std::int64_t sort_scratch_bytes(std::int64_t count, int bits);
 void sort_pairs(SortedPairs& pairs, std::int64_t count, int bits, void* scratch,
                 std::int64_t scratch_bytes, const Place& place);
 
+// Of the current device.
 std::int64_t sum_scratch_bytes(std::int64_t count);
 
 // values[i] becomes the sum of values[0..i].

@@ -64,12 +64,13 @@ inline void check_shape(const Shape& shape) {
     if (shape.blocks % shape.cluster != 0) refuse("whole clusters of blocks", shape.blocks);
 }
 
-// Runs kernel(args...) on the place's stream. No blocks are no launch.
+// Runs kernel(args...) on the place's stream, whichever device is the current one. No blocks are no
+// launch.
 template <typename... Parameters, typename... Args>
-void launch(void (*kernel)(Parameters...), const Shape& shape, [[maybe_unused]] const Place& place,
-            Args&&... args) {
+void launch(void (*kernel)(Parameters...), const Shape& shape, const Place& place, Args&&... args) {
     if (shape.blocks == 0) return;
     check_shape(shape);
+    const OnDevice on_device(place);
 #if defined(WSSS_FAST_CUDA_ON_HOST)
     testing::launch<Parameters...>(kernel, shape, std::forward<Args>(args)...);
 #else
@@ -98,6 +99,7 @@ void launch(void (*kernel)(Parameters...), const Shape& shape, [[maybe_unused]] 
 
 inline void fill_bytes(void* memory, int byte, std::int64_t bytes, const Place& place) {
     if (bytes == 0) return;
+    const OnDevice on_device(place);
     check(cudaMemsetAsync(memory, byte, static_cast<std::size_t>(bytes), stream_of(place)),
           "filling memory");
 }

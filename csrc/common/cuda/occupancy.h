@@ -6,7 +6,7 @@
 
 namespace wsss_fast::cuda {
 
-// How many blocks of a kernel run on the current device at the same time, which Together::kGrid
+// How many blocks of a kernel run on the place's device at the same time, which Together::kGrid
 // must not exceed; 0 where the device cannot run a grid together at all. On the host a few, so that
 // tests see each of them do several rounds.
 template <typename... Parameters>
@@ -15,6 +15,7 @@ std::int64_t blocks_at_once([[maybe_unused]] void (*kernel)(Parameters...),
 #if defined(WSSS_FAST_CUDA_ON_HOST)
     return 3;
 #else
+    const OnDevice on_device(place);
     int together = 0;
     int processors = 0;
     int blocks = 0;

@@ -340,7 +340,6 @@ std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<T>& params) {
 template <typename T>
 void cam_fusion(const CamFusionParams<T>& params) {
     static_assert(sizeof(Fusion<T>) <= 4096);
-    const OnDevice on_device(params.place);
     Carve carve(params.workspace);
     Order<T>* most = carved(carve, params);
     const std::int64_t slots = slots_of(params);

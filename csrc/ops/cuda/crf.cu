@@ -225,7 +225,6 @@ std::int64_t crf_workspace_bytes(const CrfParams<T>& params) {
 
 template <typename T>
 void crf(const CrfParams<T>& params) {
-    const OnDevice on_device(params.place);
     const std::int64_t maps = params.images * params.sets * params.points;
     mark_unset(params.out, params.output == CrfOutput::kLabels
                                ? maps * params.label_bytes

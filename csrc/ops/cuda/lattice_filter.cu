@@ -97,7 +97,6 @@ std::int64_t lattice_filter_workspace_bytes(const LatticeFilterParams<T>& params
 
 template <typename T>
 void lattice_filter(const LatticeFilterParams<T>& params) {
-    const OnDevice on_device(params.place);
     mark_unset(params.out, params.images * params.channels * params.points *
                                static_cast<std::int64_t>(sizeof(T)));
     if (params.images * params.points * params.channels == 0) return;

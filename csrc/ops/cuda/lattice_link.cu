@@ -166,7 +166,6 @@ std::int64_t LatticeBuilder<T>::lattice_bytes(std::int64_t rows) const {
 template <typename T>
 void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* workspace,
                              void* lattice) {
-    const OnDevice on_device(place_);
     const std::int64_t bytes = lattice_bytes(rows);
     mark_unset(lattice, bytes);
     const LatticeView<T> view =

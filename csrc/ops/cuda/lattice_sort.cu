@@ -110,7 +110,6 @@ std::int64_t LatticeBuilder<T>::sorting_bytes() const {
 
 template <typename T>
 void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
-    const OnDevice on_device(place_);
     Carve carve(workspace);
     arrays_ = cut(carve);
     vertices_ = vertices;

@@ -118,7 +118,6 @@ std::int64_t random_walk_workspace_bytes(const RandomWalkParams<T>& params) {
 
 template <typename T>
 void random_walk(const RandomWalkParams<T>& params) {
-    const OnDevice on_device(params.place);
     for_series(params, params.workspace, [](Walk<T>& walk) { walk.run(); });
 }
 

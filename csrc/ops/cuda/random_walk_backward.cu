@@ -244,7 +244,6 @@ std::int64_t random_walk_backward_workspace_bytes(const RandomWalkBackwardParams
 
 template <typename T>
 void random_walk_backward(const RandomWalkBackwardParams<T>& params) {
-    const OnDevice on_device(params.place);
     for_series(params, params.workspace, [](WalkGradient<T>& gradient) { gradient.run(); });
 }
 

@@ -42,7 +42,6 @@ std::int64_t tta_workspace_bytes(const TtaParams& params) {
 template <typename T>
 void tta_merge(const TtaParams& params) {
     static_assert(sizeof(Merge<T>) <= 4000);
-    const OnDevice on_device(params.place);
     Carve carve(params.workspace);
     const Merge<T> merge = merge_of<T>(params, carve);
     if (params.activation == TtaActivation::kSoftmax && can_be_held(params.classes)) {
