@@ -48,4 +48,11 @@ inline WSSS_FAST_HOST_DEVICE float exp_nonpositive(float x) {
 
 inline WSSS_FAST_HOST_DEVICE double exp_nonpositive(double x) { return std::exp(x); }
 
+template <typename T>
+inline WSSS_FAST_HOST_DEVICE T sigmoid(T x) {
+    const T e = exp_nonpositive(x < T(0) ? x : -x);
+    const T share = T(1) / (T(1) + e);
+    return x < T(0) ? e * share : share;
+}
+
 }  // namespace wsss_fast::WSSS_FAST_ISA

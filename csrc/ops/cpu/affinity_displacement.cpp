@@ -15,8 +15,6 @@
 namespace wsss_fast {
 namespace {
 
-constexpr std::int32_t kUnconfident = 255;
-
 // How a band lies in memory: rows of the map, each filled up so that the loops may take whole tiles
 // of its pixels.
 template <typename T>

@@ -11,35 +11,8 @@ namespace wsss_fast::WSSS_FAST_ISA {
 namespace {
 
 template <typename T>
-constexpr T kEpsilon = static_cast<T>(1e-5);
-template <typename T>
-constexpr T kOneAndEpsilon = static_cast<T>(1 + 1e-5);
-
-// The fields of a number, and how many numbers of at least kEpsilon can be multiplied before the
-// product leaves the range.
-template <typename T>
-struct Fields;
-template <>
-struct Fields<float> {
-    static constexpr int kExponent = 23;
-    static constexpr std::int32_t kBias = 127;
-    static constexpr int kFactors = 7;
-};
-template <>
-struct Fields<double> {
-    static constexpr int kExponent = 52;
-    static constexpr std::int64_t kBias = 1023;
-    static constexpr int kFactors = 60;
-};
-
-template <typename T>
-void sigmoid(const T* logits, std::int64_t count, T* out) {
-    for (std::int64_t i = 0; i < count; ++i) {
-        const T x = logits[i];
-        const T e = exp_nonpositive(x < T(0) ? x : -x);
-        const T share = T(1) / (T(1) + e);
-        out[i] = x < T(0) ? e * share : share;
-    }
+void sigmoids(const T* logits, std::int64_t count, T* out) {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = sigmoid(logits[i]);
 }
 
 template <typename T>
@@ -122,7 +95,7 @@ template <typename T, int Width>
 struct Products {
     using V = typename Tile<T, Width>::V;
     using I = typename Tile<T, Width>::I;
-    using F = Fields<T>;
+    using F = PairFields<T>;
     static constexpr int kPacks = Tile<T, Width>::kPacks;
     static constexpr PairLabel<T> kMantissa = (PairLabel<T>{1} << F::kExponent) - 1;
 
@@ -152,14 +125,14 @@ void Tile<T, Width>::add_to(PairSums& sums) const {
     alignas(kRegisterBytes) I different_count[kPacks] = {};
     const V one = P::all(T(1));
     for (std::int64_t p = 0; p < row.path_count;) {
-        const std::int64_t stop = p + Fields<T>::kFactors;
+        const std::int64_t stop = p + PairFields<T>::kFactors;
         for (; p < stop && p < row.path_count; ++p) {
             Block largest;
             largest.load_maximum(row.paths[p].pieces, row.boundary + first);
             for (int i = 0; i < kPacks; ++i) {
                 const Pair here = pair(row.paths[p], largest, i);
-                equal.value[i] *= here.equal ? here.affinity + kEpsilon<T> : one;
-                different.value[i] *= here.different ? kOneAndEpsilon<T> - here.affinity : one;
+                equal.value[i] *= here.equal ? here.affinity + kPairEpsilon<T> : one;
+                different.value[i] *= here.different ? kOneAndPairEpsilon<T> - here.affinity : one;
                 equal_count[i] -= here.equal;
                 different_count[i] -= here.different;
                 moved[i] += where(here.equal, magnitude(here.dy) + magnitude(here.dx));
@@ -230,8 +203,8 @@ void Tile<T, Width>::add_gradient(const PairGradients<T>& gradients) const {
         Block of_maximum;
         for (int i = 0; i < kPacks; ++i) {
             const Pair here = pair(path, largest, i);
-            const V inside =
-                here.equal ? here.affinity + kEpsilon<T> : kOneAndEpsilon<T> - here.affinity;
+            const V inside = here.equal ? here.affinity + kPairEpsilon<T>
+                                        : kOneAndPairEpsilon<T> - here.affinity;
             of_maximum.pack[i] =
                 where(here.equal | here.different, here.equal ? of_log[i] : of_different) / inside;
             const V moves = where(here.equal, of_error[i]);
@@ -283,7 +256,7 @@ void backward(const PairRow<T>& row, const PairGradients<T>& gradients) {
 
 template <typename T>
 PairLoops<T> make_pair_loops() {
-    return {&sigmoid<T>, &sigmoid_backward<T>, &sums<T>, &backward<T>};
+    return {&sigmoids<T>, &sigmoid_backward<T>, &sums<T>, &backward<T>};
 }
 
 template PairLoops<float> make_pair_loops();

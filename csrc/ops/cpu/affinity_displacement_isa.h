@@ -5,6 +5,7 @@
 
 #include "common/isa.h"
 #include "ops/affinity_displacement.h"
+#include "ops/affinity_displacement_numbers.h"
 #include "ops/cpu/path_isa.h"
 
 // The hot loops of the loss on pairs, built once for each instruction set: all pairs of the pixels
@@ -15,8 +16,7 @@ namespace wsss_fast {
 template <typename T>
 using PairLabel = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
 
-constexpr int kBackgroundLabel = 0;
-// Other labels are not negative. An unconfident pixel has one label where a pair ends and another
+// Labels are not negative. An unconfident pixel has one label where a pair ends and another
 // where it begins, so that two of them are never equal.
 constexpr int kUnconfidentLabel = -1;
 constexpr int kUnconfidentSource = -2;

@@ -3,13 +3,13 @@
 #include <cmath>
 
 #include "ops/cpu/random_walk_isa.h"
+#include "ops/walk_affinity.h"
 
 namespace wsss_fast {
 
 template <typename T>
 void raise_affinities(T* values, std::int64_t count, double exponent) {
-    constexpr double kLargestInteger = 64;
-    if (exponent >= 0 && exponent == std::floor(exponent) && exponent <= kLargestInteger) {
+    if (is_multiplied_out(exponent)) {
         walk_loops<T>().raise(values, count, static_cast<int>(exponent));
         return;
     }

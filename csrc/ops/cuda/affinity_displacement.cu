@@ -1,5 +1,5 @@
 #include <cmath>
-#include <cstring>
+#include <type_traits>
 
 #include "ops/affinity_displacement.h"
 #include "ops/cuda/affinity_displacement.h"
@@ -7,25 +7,6 @@
 
 namespace wsss_fast::cuda {
 namespace {
-
-// The fields of a number, and how many numbers of at least kPairEpsilon can be multiplied before
-// the product leaves the range.
-template <typename T>
-struct Fields;
-template <>
-struct Fields<float> {
-    using Bits = std::uint32_t;
-    static constexpr int kExponent = 23;
-    static constexpr int kBias = 127;
-    static constexpr int kFactors = 7;
-};
-template <>
-struct Fields<double> {
-    using Bits = std::uint64_t;
-    static constexpr int kExponent = 52;
-    static constexpr int kBias = 1023;
-    static constexpr int kFactors = 60;
-};
 
 // A product of many positive numbers: mantissa * 2^exponent. As on the CPU, one logarithm of it is
 // closer to the sum of all their logarithms than that sum in T, and much cheaper.
@@ -36,11 +17,11 @@ struct Product {
 
     // To a mantissa in [1, 2); NaN stays.
     __device__ void normalise() {
-        using F = Fields<T>;
-        using Bits = typename F::Bits;
+        using F = PairFields<T>;
+        using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
         const auto bits = detail::bits_as<Bits>(mantissa);
         if (mantissa != mantissa) return;
-        exponent += static_cast<int>(bits >> F::kExponent) - F::kBias;
+        exponent += static_cast<int>(bits >> F::kExponent) - static_cast<int>(F::kBias);
         const Bits fraction = bits & ((Bits{1} << F::kExponent) - 1);
         mantissa = detail::bits_as<T>(fraction | (Bits{F::kBias} << F::kExponent));
     }
@@ -144,7 +125,7 @@ __global__ void sum_pairs(PathTiles tiles, PairMaps<T> maps, PairTotals* of_bloc
                 ++of[i].different_count;
             }
         }
-        if (++factors < Fields<T>::kFactors) return;
+        if (++factors < PairFields<T>::kFactors) return;
         factors = 0;
         for (int i = 0; i < kPathRows; ++i) {
             of[i].equal.normalise();

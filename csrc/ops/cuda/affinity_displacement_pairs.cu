@@ -6,15 +6,7 @@
 namespace wsss_fast::cuda {
 namespace {
 
-constexpr std::int64_t kUnconfident = 255;
 constexpr std::int64_t kLargest = std::numeric_limits<std::int32_t>::max();
-
-template <typename T>
-__device__ T sigmoid(T x) {
-    const T e = exp_nonpositive(x < T(0) ? x : -x);
-    const T share = T(1) / (T(1) + e);
-    return x < T(0) ? e * share : share;
-}
 
 __device__ std::int64_t load_label(const PairInputs& inputs, std::int64_t i) {
     const void* labels = inputs.labels;

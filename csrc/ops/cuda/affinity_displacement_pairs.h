@@ -5,19 +5,14 @@
 
 #include "common/cuda/carve.h"
 #include "common/cuda/pack.h"
+#include "ops/affinity_displacement_numbers.h"
 #include "ops/cuda/affinity_displacement.h"
 #include "ops/cuda/path_maxima.h"
 
 // Pairs of pixels as both passes of the loss read them.
 namespace wsss_fast::cuda {
 
-constexpr std::int32_t kBackgroundLabel = 0;  // what is above is foreground
-constexpr std::int32_t kNoLabel = -1;         // of pixels that take no part
-
-template <typename T>
-constexpr T kPairEpsilon = static_cast<T>(1e-5);
-template <typename T>
-constexpr T kOneAndPairEpsilon = static_cast<T>(1 + 1e-5);
+constexpr std::int32_t kNoLabel = -1;  // of pixels that take no part
 
 // The inputs, made ready: every pixel is read by hundreds of pairs.
 template <typename T>

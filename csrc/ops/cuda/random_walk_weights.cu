@@ -9,6 +9,7 @@
 #include "ops/cuda/random_walk_series.h"
 #include "ops/cuda/random_walk_weights.h"
 #include "ops/random_walk.h"
+#include "ops/walk_affinity.h"
 
 namespace wsss_fast::cuda {
 namespace {
@@ -16,9 +17,8 @@ namespace {
 // affinity ** exponent as on the CPU, to the bit for a whole exponent.
 template <typename T>
 __device__ T raised(T affinity, double exponent) {
-    constexpr double kLargestInteger = 64;
     T power = T(1);
-    if (exponent >= 0 && exponent == std::floor(exponent) && exponent <= kLargestInteger) {
+    if (is_multiplied_out(exponent)) {
         T square = affinity;
         for (int rest = static_cast<int>(exponent); rest > 0; rest >>= 1) {
             if (rest & 1) power *= square;

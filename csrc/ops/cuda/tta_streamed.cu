@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) find_totals(Merge<T> merge) {
 }
 
 template <typename T>
-__device__ T sigmoid(T x) {
+__device__ T sigmoid_or_nan(T x) {
     const T e = exp_nonpositive(x > T(0) ? -x : x);
     // NaN for infinities, too
     return (x >= T(0) ? T(1) : e) / (T(1) + e) + (x - x);
@@ -57,7 +57,7 @@ __device__ void add_up(const Merge<T>& merge, const Pixel& pixel, std::int64_t f
             if constexpr (kActivation == TtaActivation::kSoftmax) {
                 value = exp_nonpositive(value - peak) * inverse;
             } else if constexpr (kActivation == TtaActivation::kSigmoid) {
-                value = sigmoid(value);
+                value = sigmoid_or_nan(value);
             }
             sums[c] = k == 0 ? value : sums[c] + value;
         });
