@@ -192,6 +192,9 @@ def check_summands(name: str, tensors: Sequence[Tensor], shape: str, used: Tenso
 
 def check_within(name: str, value: Tensor, low: float, high: float, expected: str) -> None:
     """Raise unless all numbers lie in [low, high], which NaN do not."""
+    if not value.dtype.is_floating_point:  # torch would wrap a bound that the dtype does not hold
+        limits = torch.iinfo(value.dtype)
+        low, high = max(low, limits.min), min(high, limits.max)
     found = _first(~((value >= low) & (value <= high)))
     if found is not None:
         got = f"{value[found].item()} at [{','.join(map(str, found))}]"

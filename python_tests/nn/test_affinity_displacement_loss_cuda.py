@@ -106,6 +106,9 @@ def test_labels_of_any_dtype(dtype: torch.dtype) -> None:
     expected = losses(4, logits, displacement, labels)
     found = losses(4, logits, displacement, labels.to(dtype))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    with wsss_fast.check_values(True):
+        looked_at = losses(4, logits, displacement, labels.to(dtype))
+    assert all(torch.equal(a, b) for a, b in zip(looked_at, expected, strict=True))
 
 
 @pytest.mark.parametrize("label", [-1, -(2**31), 2**31, 2**32, 2**40, -(2**63)])
