@@ -176,7 +176,8 @@ def check_summands(name: str, tensors: Sequence[Tensor], shape: str, used: Tenso
     """
     most = torch.finfo(_launch.working_dtype(tensors[0])).max / (len(tensors) + 1)
     for which, tensor in enumerate(tensors):
-        bad = ~(tensor.abs() <= most)  # NaN too
+        # A bound that the dtype does not hold would be compared with as infinity.
+        bad = ~(tensor.abs() <= min(most, torch.finfo(tensor.dtype).max))  # NaN too
         if used is not None:
             bad &= used.to(tensor.device)[..., None, None]
         found = _first(bad)

@@ -161,3 +161,14 @@ def test_labels_need_next_to_no_memory() -> None:
     torch.cuda.synchronize()
     grown = torch.cuda.max_memory_allocated() - before - labels.numel()
     assert grown < 201 * 512 * 512 * 4 // 100
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_looking_sees_what_is_no_number_in_half_precision(dtype: torch.dtype, value: float) -> None:
+    logits = [torch.full((1, 2, 3, 4), torch.finfo(dtype).max / 8, dtype=dtype)]
+    with wsss_fast.check_values(True):
+        assert tta_merge(logits, (3, 4), flipped=[False]).isfinite().all()
+        logits[0][0, 1, 2, 3] = value
+        with pytest.raises(ValueError, match=r"logits\[0\]: expected finite values, got .* \[0, 1, 2, 3\]"):
+            tta_merge(logits, (3, 4), flipped=[False])
