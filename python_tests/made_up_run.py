@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet
 from wsss_fast.files import write_json, write_mask, write_npz
-from wsss_fast.steps._step import SECTIONS, relevant_config
+from wsss_fast.steps import _layout
+from wsss_fast.steps._graph import graph, relevant_config
 
 CLASSES = ("cat", "dog", "sofa")
 SIZE = (12, 16)
@@ -52,7 +54,7 @@ def half(label: int, columns: int = SIZE[1] // 2) -> np.ndarray:
     return mask
 
 
-def make_up_run(config: Config, steps: tuple[str, ...] = tuple(SECTIONS)) -> None:
+def make_up_run(config: Config, steps: tuple[str, ...] = tuple(graph(Config()))) -> None:
     """Write the outputs of the steps.
 
     The object is 8 columns wide. By the CAMs it is 9 wide at thresholds below 0.2, 8 below 0.4, 7 below 0.8;
@@ -76,7 +78,7 @@ def make_up_run(config: Config, steps: tuple[str, ...] = tuple(SECTIONS)) -> Non
         if step.startswith("train-"):
             lines = ["epoch,loss,val_map", *(f"{e},{1 / e},{0.5 + 0.1 * e}" for e in (1, 2, 3))]
             (root / step / "history.csv").write_text("\n".join(lines) + "\n")
-    for split in ("train", "val"):
+    for split in get_args(Split):
         images = MadeUpImages(split)
         for index in range(len(images)):
             name, label = images.name(index), 1 + index % 2
@@ -96,14 +98,14 @@ def make_up_run(config: Config, steps: tuple[str, ...] = tuple(SECTIONS)) -> Non
                 regions[:, 6:10] = 255
                 write_mask(root / "make-ir-labels" / split / f"{name}.png", regions)
             if "make-pseudo-masks" in steps:
-                folder = root / "make-pseudo-masks" / split
+                folder = _layout.walk_maps(config, split)
                 write_npz(
                     folder / f"{name}.npz",
                     classes=np.array([label], np.int16),
                     walk=np.linspace(1, 0, 12, dtype=np.float16).reshape(1, 3, 4),
                     boundary=np.linspace(0, 1, 12, dtype=np.float16).reshape(3, 4),
                 )
-                write_mask(folder / f"{name}.png", half(label, 7))
+                write_mask(_layout.pseudo_masks(config, split) / f"{name}.png", half(label, 7))
             if "predict" in steps:
                 write_mask(root / "predict" / split / "single" / f"{name}.png", half(label, 10))
                 if config.predict.tta:

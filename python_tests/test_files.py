@@ -179,12 +179,22 @@ def test_mask_of_other_tools(tmp_path: Path) -> None:
     np.testing.assert_array_equal(files.read_mask(tmp_path / "few.png"), mask % 4)
     cv2.imwrite(str(tmp_path / "colour.png"), np.zeros((2, 3, 3), np.uint8))
     with pytest.raises(
-        DataError, match="palette or grey PNG of at most 8 bits a pixel, got PNG with mode RGB"
+        DataError, match="palette or grey PNG of at most 16 bits a pixel, got PNG with mode RGB"
     ):
         files.read_mask(tmp_path / "colour.png")
-    cv2.imwrite(str(tmp_path / "deep.png"), mask.astype(np.uint16))
-    with pytest.raises(DataError, match="at most 8 bits a pixel, got PNG with mode I;16"):
-        files.read_mask(tmp_path / "deep.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), mask * np.uint16(257))
+    deep = files.read_mask(tmp_path / "deep.png")
+    assert deep.dtype == np.uint16
+    np.testing.assert_array_equal(deep, mask * np.uint16(257))
+
+
+def test_masks_of_many_classes_have_16_bits(tmp_path: Path) -> None:
+    assert [files.mask_dtype(n) for n in (1, 254, 255)] == [np.uint8, np.uint8, np.uint16]
+    mask = np.array([[0, 255, 256], [1000, 65535, 1]], np.uint16)
+    files.write_mask(tmp_path / "x.png", mask)
+    again = files.read_mask(tmp_path / "x.png")
+    assert again.dtype == np.uint16
+    np.testing.assert_array_equal(again, mask)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +206,7 @@ def test_mask_of_other_tools(tmp_path: Path) -> None:
     ],
 )
 def test_write_mask_refuses(tmp_path: Path, mask: np.ndarray, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"mask: expected \[H,W\] uint8, got"):
+    with pytest.raises(error, match=r"mask: expected \[H,W\] uint8 or uint16, got"):
         files.write_mask(tmp_path / "x.png", mask)
     assert listing(tmp_path) == []
 

@@ -15,6 +15,7 @@ import numpy as np
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
 from wsss_fast.files import IGNORE, read_mask, read_npz, voc_palette
+from wsss_fast.steps._layout import pseudo_masks, walk_maps
 
 COLUMNS = {
     "image": "image",
@@ -69,7 +70,7 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
     if path.exists():
         mask = read_mask(path)
         add("regions", overlay(image, mask), f"confident regions: {_shares(mask, names, 'unconfident')}")
-    path = root / "make-pseudo-masks" / "val" / f"{name}.npz"
+    path = walk_maps(config, "val") / f"{name}.npz"
     if path.exists():
         arrays = read_npz(path, "classes", "walk", "boundary")
         add(
@@ -79,7 +80,7 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
         )
         activation, row.heat = _strongest(arrays["walk"], arrays["classes"], row.heat)
         add("walk", heat(image, activation), f"random walk of {names[row.heat] if row.heat else 'no class'}")
-    path = root / "make-pseudo-masks" / "val" / f"{name}.png"
+    path = pseudo_masks(config, "val") / f"{name}.png"
     if path.exists():
         mask = read_mask(path)
         add("pseudo-mask", overlay(image, mask), f"pseudo-mask: {_shares(mask, names)}")

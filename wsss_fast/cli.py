@@ -55,12 +55,25 @@ class _Command(NamedTuple):
 COMMANDS: dict[str, _Command] = {
     "train-classifier": _Command("steps.train_classifier", "train_classifier", "train the image classifier"),
     "make-cams": _Command("steps.make_cams", "make_cams", "class activation maps of every image"),
+    "train-person-classifier": _Command(
+        "steps.train_person_classifier",
+        "train_person_classifier",
+        "train the classifier of person.name alone",
+    ),
+    "make-person-cams": _Command(
+        "steps.make_person_cams", "make_person_cams", "class activation maps of that class"
+    ),
     "make-ir-labels": _Command(
         "steps.make_ir_labels", "make_ir_labels", "confident regions, from the CAMs by a dense CRF"
     ),
     "train-irnet": _Command("steps.train_irnet", "train_irnet", "train IRNet on the confident regions"),
     "make-pseudo-masks": _Command(
         "steps.make_pseudo_masks", "make_pseudo_masks", "pseudo-masks, from the CAMs by a random walk"
+    ),
+    "make-instance-masks": _Command(
+        "steps.make_instance_masks",
+        "make_instance_masks",
+        "instance masks (COCO RLE), from the displacements and a random walk",
     ),
     "train-segmenter": _Command(
         "steps.train_segmenter", "train_segmenter", "train the segmentation network on the pseudo-masks"
@@ -71,6 +84,7 @@ COMMANDS: dict[str, _Command] = {
     ),
     "report": _Command("report", "report", "one HTML page about the run"),
     "run": _Command("steps.run", "run", "all of the above, in this order"),
+    "ablate": _Command("steps.ablate", "ablate", "run the grid of `ablate` and lay out its table"),
     "demo": _Command("steps.run", "run", "`run` with the built-in recipe on generated images"),
 }
 

@@ -69,12 +69,22 @@ def build(kind: type[T], values: Mapping[str, Any]) -> T:
     [1.0]
     """
     hints = typing.get_type_hints(kind)
-    return kind(
-        **{
-            key: build(hints[key], value) if is_dataclass(hints[key]) else value
-            for key, value in values.items()
-        }
-    )
+    return kind(**{key: _built(hints[key], value) for key, value in values.items()})
+
+
+def _built(hint: Any, value: Any) -> Any:
+    if is_dataclass(hint):
+        return build(typing.cast(type, hint), value)
+    item = _section_of_list(hint)
+    return value if item is None else [build(item, entry) for entry in value]
+
+
+def _section_of_list(hint: Any) -> type | None:
+    """The dataclass that a list is of; None for any other type."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is list and is_dataclass(arguments[0]):
+        return typing.cast(type, arguments[0])
+    return None
 
 
 def save(config: Config, path: PathLike) -> None:
@@ -126,6 +136,8 @@ def describe_type(hint: Any) -> str:
             float: "a list of numbers such as '[1, 0.5]'",
             str: "a list of texts such as '[cat, dog]'",
         }.get(arguments[0], f"a list, each {describe_type(arguments[0])}")
+    if is_dataclass(hint):
+        return f"a section with keys of {', '.join(field.name for field in fields(hint))}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if a is type(None) else describe_type(a) for a in arguments)
     return str(hint)
@@ -162,3 +174,9 @@ def _check_keys(kind: type, values: object, prefix: str) -> None:
             raise ConfigError(f"{prefix}{key}: expected a key of the config, got an unknown one{hint}")
         if is_dataclass(hints[key]):
             _check_keys(typing.cast(type, hints[key]), value, f"{prefix}{key}.")
+        item = _section_of_list(hints[key])
+        if item is not None:
+            if not isinstance(value, list):
+                raise ConfigError(f"{prefix}{key}: expected {describe_type(hints[key])}, got {value!r}")
+            for position, entry in enumerate(value):
+                _check_keys(item, entry, f"{prefix}{key}[{position}].")

@@ -30,7 +30,10 @@ from torch import Tensor
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 IGNORE = 255
-"""The label of pixels that take no part."""
+"""The label of pixels that take no part, in masks of 8 bits."""
+
+MAX_CLASSES_8_BITS = 254
+"""Object classes that masks of 8 bits hold, beside 0 for the background and 255."""
 
 
 class DataError(ValueError):
@@ -187,31 +190,49 @@ def voc_palette() -> np.ndarray:
 _PALETTE = voc_palette().tobytes()
 
 
+def mask_dtype(classes: int) -> type[np.uint8] | type[np.uint16]:
+    """The type of masks of a data set with so many object classes: 8 bits to 254 of them, then 16."""
+    return np.uint8 if classes <= MAX_CLASSES_8_BITS else np.uint16
+
+
+def ignore_of(dtype: np.typing.DTypeLike) -> int:
+    """The label of pixels that take no part in masks of a type: its largest value.
+
+    >>> ignore_of(np.uint8), ignore_of(np.uint16)
+    (255, 65535)
+    """
+    return int(np.iinfo(np.dtype(dtype)).max)
+
+
 def write_mask(path: PathLike, mask: np.ndarray) -> None:
-    """Write a mask uint8 ``[H,W]`` as a PNG with the VOC palette."""
+    """Write a mask ``[H,W]`` as a PNG: uint8 with the VOC palette, uint16 as 16 bits of grey."""
     from PIL import Image  # the ops do without Pillow
 
     mask = np.asarray(mask)
     if mask.ndim != 2 or 0 in mask.shape:
-        raise ValueError(f"mask: expected [H,W] uint8, got {list(mask.shape)} {mask.dtype}")
-    if mask.dtype != np.uint8:
-        raise TypeError(f"mask: expected [H,W] uint8, got {list(mask.shape)} {mask.dtype}")
+        raise ValueError(f"mask: expected [H,W] uint8 or uint16, got {list(mask.shape)} {mask.dtype}")
+    if mask.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"mask: expected [H,W] uint8 or uint16, got {list(mask.shape)} {mask.dtype}")
     image = Image.fromarray(mask)
-    image.putpalette(_PALETTE)
+    if mask.dtype == np.uint8:
+        image.putpalette(_PALETTE)
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")
 
 
 def read_mask(path: PathLike) -> np.ndarray:
-    """The labels of a palette or grey PNG: uint8 ``[H,W]``; of a palette PNG the indices, not the colours."""
+    """The labels of a palette or grey PNG ``[H,W]``: uint8, or uint16 where it has 16 bits.
+
+    Of a palette PNG the indices, not the colours.
+    """
     from PIL import Image, UnidentifiedImageError
 
-    kind = "a palette or grey PNG of at most 8 bits a pixel"
+    kind = "a palette or grey PNG of at most 16 bits a pixel"
     try:
         with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1"):
+            if image.mode not in ("P", "L", "1", "I;16", "I;16B"):
                 raise DataError(path, f"expected {kind}, got {image.format} with mode {image.mode}")
-            return np.array(image, np.uint8)
+            return np.array(image, np.uint16 if image.mode.startswith("I") else np.uint8)
     except FileNotFoundError:
         raise DataError(path, f"expected {kind}, got no such file") from None
     except UnidentifiedImageError:

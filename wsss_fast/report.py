@@ -23,7 +23,7 @@ from wsss_fast.files import IGNORE, DataError, atomic_path, read_json, write_ima
 from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._step import StepError
 from wsss_fast.steps.evaluate import STAGES
-from wsss_fast.steps.run import STEPS
+from wsss_fast.steps.run import steps_of
 
 STEP = "report"
 
@@ -72,7 +72,7 @@ def report(config: Config) -> Path:
     start = time.perf_counter()
     root = Path(config.output)
     folder = root / STEP
-    states = {step: read_json(p) for step in STEPS if (p := root / step / "step.json").exists()}
+    states = {step: read_json(p) for step in steps_of(config) if (p := root / step / "step.json").exists()}
     if not states:
         raise StepError(
             f"{STEP}: expected the outputs of a run under {root}, got none; run `wsss-fast run` first"
@@ -99,7 +99,7 @@ def report(config: Config) -> Path:
         column_notes=_column_notes(columns) if rows else [],
         rows=[_for_page(row, columns) for row in rows],
         legend=_legend(images, rows),
-        training=_training(root, folder),
+        training=_training(config, folder),
         threshold_chart=_threshold_chart(metrics, folder),
         timings=_timings(states),
         skipped=skipped + [{**entry, "step": STEP} for entry in unreadable],
@@ -242,11 +242,11 @@ def _class_tables(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
     return tables
 
 
-def _training(root: Path, folder: Path) -> list[dict[str, Any]]:
+def _training(config: Config, folder: Path) -> list[dict[str, Any]]:
     return [
         {"step": step, "charts": training_charts(step, history, folder)}
-        for step in STEPS
-        if (history := _read_history(root / step / "history.csv"))
+        for step in steps_of(config)
+        if (history := _read_history(Path(config.output) / step / "history.csv"))
     ]
 
 

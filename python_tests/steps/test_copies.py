@@ -22,7 +22,7 @@ from wsss_fast.config import Config
 from wsss_fast.files import save_tensors
 from wsss_fast.steps import _copies, _inference, _training
 from wsss_fast.steps._copies import to_device, to_host
-from wsss_fast.steps._step import SECTIONS
+from wsss_fast.steps._graph import upstream
 
 PIXELS = 64 * 64
 TRAIN, VALIDATION = 10, 4  # images of a tiny run
@@ -55,7 +55,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("name", WAITS)
 def test_a_step_waits_once_an_image_or_a_batch(
     finished_run: Config,
     tmp_path: Path,
@@ -63,7 +63,7 @@ def test_a_step_waits_once_an_image_or_a_batch(
     waits: list[torch.device],
     name: str,
 ) -> None:
-    for before in list(SECTIONS)[: list(SECTIONS).index(name)]:
+    for before in upstream(finished_run, name)[:-1]:
         shutil.copytree(Path(finished_run.output) / before, tmp_path / before)
     config = Config(**{**vars(finished_run), "output": str(tmp_path)})
     step = getattr(

@@ -192,7 +192,7 @@ def test_an_output_of_another_size_is_named(tmp_path: Path) -> None:
 def test_an_output_with_unknown_classes_is_named(tmp_path: Path) -> None:
     config = made_up_config(tmp_path)
     make_up_run(config)
-    path = tmp_path / "make-pseudo-masks" / "train" / "train_2.png"
+    path = tmp_path / "make-pseudo-masks" / "train" / "0.25" / "train_2.png"
     write_mask(path, half(200))
     with pytest.raises(DataError, match="expected class ids 0 to 3, got 200") as caught:
         evaluate(config)

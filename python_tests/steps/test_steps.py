@@ -22,8 +22,9 @@ from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
 from wsss_fast.steps import _device
+from wsss_fast.steps._graph import graph
 from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
-from wsss_fast.steps._step import SECTIONS, StepError, step
+from wsss_fast.steps._step import StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
 from wsss_fast.steps.make_pseudo_masks import pseudo_labels, walked
@@ -44,7 +45,7 @@ def _names(config: Config, role: str) -> list[str]:
 
 
 def test_every_step_is_done_and_timed(finished_run: Config) -> None:
-    for name in SECTIONS:
+    for name in graph(finished_run):
         state = read_json(Path(finished_run.output) / name / "step.json")
         assert state["done"] is True
         assert state["seconds"] > 0
@@ -65,14 +66,14 @@ def test_cams_have_the_sizes_and_maxima_they_promise(finished_run: Config) -> No
             assert ((maxima <= 1) & ((maxima > 0.9) | (maxima == 0))).all()
 
 
-@pytest.mark.parametrize("folder", ["make-ir-labels", "make-pseudo-masks"])
+@pytest.mark.parametrize("folder", ["make-ir-labels/{role}", "make-pseudo-masks/{role}/0.25"])
 @pytest.mark.parametrize("role", ["train", "val"])
 def test_masks_hold_only_classes_of_their_image(finished_run: Config, folder: str, role: str) -> None:
     images = open_images(finished_run.data, role)  # type: ignore[arg-type]
     for i in range(len(images)):
-        mask = read_mask(Path(finished_run.output) / folder / role / f"{images.name(i)}.png")
+        mask = read_mask(Path(finished_run.output) / folder.format(role=role) / f"{images.name(i)}.png")
         allowed = {0, *(np.flatnonzero(images.labels(i)) + 1).tolist()}
-        if folder == "make-ir-labels":
+        if folder.startswith("make-ir-labels"):
             allowed.add(255)
         assert set(np.unique(mask).tolist()) <= allowed
 
@@ -202,13 +203,13 @@ def test_a_corrupt_image_is_listed_and_skipped_by_every_step(
     config = make_config(DataConfig(reader="folder", root=str(tmp_path / "data"), workers=0))
     config.predict.splits = ["train", "val"]
     run(config)
-    for name in SECTIONS:
+    for name in graph(config):
         state = read_json(Path(config.output) / name / "step.json")
         assert state["done"]
         assert [entry["name"] for entry in state["skipped"]] == ["i2"], name
         assert "i2.png" in state["skipped"][0]["file"]
-    assert not (Path(config.output) / "make-pseudo-masks/train/i2.png").exists()
-    assert (Path(config.output) / "make-pseudo-masks/train/i1.png").exists()
+    assert not (Path(config.output) / "make-pseudo-masks/train/0.25/i2.png").exists()
+    assert (Path(config.output) / "make-pseudo-masks/train/0.25/i1.png").exists()
 
 
 def test_strict_stops_at_a_corrupt_image(make_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -270,7 +271,7 @@ def test_an_image_without_classes_is_background() -> None:
     assert (regions == 0).all()
     (walk,) = walked([empty.strided], [torch.zeros(1, 3, 3)], PseudoMasksConfig())
     assert walk is empty.strided
-    assert torch.equal(pseudo_labels(walk, (8, 8), PseudoMasksConfig()), torch.zeros(8, 8, dtype=torch.uint8))
+    assert torch.equal(pseudo_labels(walk, (8, 8), [0.2, 0.3]), torch.zeros(2, 8, 8, dtype=torch.uint8))
 
 
 def test_the_walk_does_not_cross_a_boundary() -> None:
@@ -324,8 +325,8 @@ def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
 
     config = _copy(finished_run, tmp_path, "make-pseudo-masks")
     name = _names(config, "train")[2]
-    (tmp_path / "make-pseudo-masks/train" / f"{name}.png").unlink()
-    write_mask(tmp_path / "make-pseudo-masks/train/unused.png", np.zeros((4, 4), np.uint8))
+    (tmp_path / "make-pseudo-masks/train/0.25" / f"{name}.png").unlink()
+    write_mask(tmp_path / "make-pseudo-masks/train/0.25/unused.png", np.zeros((4, 4), np.uint8))
     train_segmenter(config)
     skipped = read_json(tmp_path / "train-segmenter/step.json")["skipped"]
     assert [entry["name"] for entry in skipped] == [name]

@@ -5,26 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from wsss_fast.config import Config
 from wsss_fast.files import DataError, read_json, write_json
-
-# The steps in order, each with the sections of the config that it reads; it depends on those above it too.
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "train-classifier": ("seed", "data", "classifier"),
-    "make-cams": ("cams",),
-    "make-ir-labels": ("crf", "ir_labels"),
-    "train-irnet": ("irnet",),
-    "make-pseudo-masks": ("pseudo_masks",),
-    "train-segmenter": ("segmenter",),
-    "predict": ("predict",),
-}
-
-# Settings that change how a result is reached, not what it is.
-_IRRELEVANT = ("workers", "strict")
+from wsss_fast.steps._graph import graph, relevant_config
 
 
 class StepError(RuntimeError):
@@ -59,14 +46,14 @@ class Step:
 
 
 @contextmanager
-def step(config: Config, name: str, needs: tuple[str, ...] = ()) -> Iterator[Step]:
+def step(config: Config, name: str) -> Iterator[Step]:
     """Run the body as the step ``name``; step.json is written at the end, and when the body raises too.
 
-    Raises :class:`StepError` if one of ``needs`` is not done, or if this or a needed step was started with
-    another config than now.
+    Raises :class:`StepError` if a step that it needs is not done, or if this or a needed step was started
+    with another config than now.
     """
     root = Path(config.output)
-    for needed in needs:
+    for needed in graph(config)[name].needs:
         state = _read_state(root / needed)
         if state is None or not state["done"]:
             raise StepError(f"{name}: needs the step {needed} first (nothing finished in {root / needed})")
@@ -99,16 +86,6 @@ def step(config: Config, name: str, needs: tuple[str, ...] = ()) -> Iterator[Ste
         print(f"{name}: skipped {len(this.skipped)} unreadable:")
         for entry in this.skipped.values():
             print(f"  {entry['file']}: {entry['reason']}")
-
-
-def relevant_config(config: Config, name: str) -> dict[str, Any]:
-    """The part of the config that the outputs of a step depend on, as plain nested dicts."""
-    values = asdict(config)
-    for key in _IRRELEVANT:
-        values["data"].pop(key)
-    steps = list(SECTIONS)
-    upstream = steps[: steps.index(name) + 1]
-    return {section: values[section] for other in upstream for section in SECTIONS[other]}
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:

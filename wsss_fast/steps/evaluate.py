@@ -15,9 +15,11 @@ from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.files import DataError, NoMasksError, read_json, read_mask, write_json, write_mask
 from wsss_fast.metrics import ConfusionMatrix, ThresholdSweep
+from wsss_fast.steps._graph import relevant_config
+from wsss_fast.steps._layout import pseudo_masks
 from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams, to_class_ids
 from wsss_fast.steps._progress import progress_over
-from wsss_fast.steps._step import StepError, relevant_config
+from wsss_fast.steps._step import StepError
 
 STEP = "evaluate"
 
@@ -207,7 +209,7 @@ class _SplitEvaluation:
             for stage in self.stages:
                 if stage.step == "make-cams":
                     continue
-                path = self.root / stage.step / self.split / stage.folder / f"{name}.png"
+                path = self._masks(stage) / f"{name}.png"
                 if path.exists():
                     _count(confusion[stage.key], path, read_mask(path), truth)
             cams = self._cams(index)
@@ -291,6 +293,11 @@ class _SplitEvaluation:
             image = self.images.image(index)
             labels = crf_labels(image, labels[None], 1 + len(cams.classes), self.config.crf)[0]
         return to_class_ids(labels, cams.classes)
+
+    def _masks(self, stage: Stage) -> Path:
+        if stage.step == "make-pseudo-masks":
+            return pseudo_masks(self.config, self.split)
+        return self.root / stage.step / self.split / stage.folder
 
     def _skip(self, index: int, error: DataError) -> None:
         name = self.images.name(index)

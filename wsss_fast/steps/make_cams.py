@@ -31,7 +31,7 @@ def make_cams(config: Config) -> None:
     and ``full`` (at the size of the image), every map divided by its maximum. An image without any class gets
     empty maps.
     """
-    with step(config, STEP, needs=("train-classifier",)) as this:
+    with step(config, STEP) as this:
         if this.done:
             return
         device = device_of(config)

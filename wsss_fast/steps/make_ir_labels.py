@@ -19,7 +19,7 @@ STEP = "make-ir-labels"
 
 def make_ir_labels(config: Config) -> None:
     """Write ``make-ir-labels/<split>/<name>.png``: 0, a class id, or 255 where the CRF is not confident."""
-    with step(config, STEP, needs=("make-cams",)) as this:
+    with step(config, STEP) as this:
         if this.done:
             return
         device = op_device(device_of(config))

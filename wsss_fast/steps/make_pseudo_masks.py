@@ -18,6 +18,7 @@ from wsss_fast.models.irnet import IRNet, boundary_map
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
+from wsss_fast.steps._layout import pseudo_masks, walk_maps
 from wsss_fast.steps._maps import Cams, local_labels, read_cams, to_class_ids
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
@@ -26,8 +27,9 @@ STEP = "make-pseudo-masks"
 
 
 def make_pseudo_masks(config: Config) -> None:
-    """Write ``make-pseudo-masks/<split>/<name>.png`` (the masks) and ``.npz`` (walk and boundary maps)."""
-    with step(config, STEP, needs=("make-cams", "train-irnet")) as this:
+    """Write the masks ``make-pseudo-masks/<split>/<threshold>/<name>.png`` of each threshold, and the walk
+    and boundary maps ``<split>/<name>.npz``."""
+    with step(config, STEP) as this:
         if this.done:
             return
         device = device_of(config)
@@ -36,8 +38,8 @@ def make_pseudo_masks(config: Config) -> None:
         ops = op_device(device)
         for role in ("train", "val"):
             images = open_images(config.data, role)
-            folder = this.folder / role
-            for batch in equal_size_batches(config, this, images, role, folder, ".png"):
+            folder = walk_maps(config, role)
+            for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
                 cams: dict[int, Cams] = {}  # of the images whose file can be read, by place in the batch
                 for place, name in enumerate(batch.names):
                     with this.tolerant(name):
@@ -49,18 +51,22 @@ def make_pseudo_masks(config: Config) -> None:
                         [boundaries[place] for place in cams],
                         config.pseudo_masks,
                     )
-                    labels = [pseudo_labels(walk, batch.size, config.pseudo_masks) for walk in walks]
+                    thresholds = config.pseudo_masks.thresholds
+                    labels = [pseudo_labels(walk, batch.size, thresholds) for walk in walks]
                 arrays = to_host([*(x.half() for x in (boundaries, *walks)), *labels])
                 boundary, walks, labels = arrays[0], arrays[1 : 1 + len(cams)], arrays[1 + len(cams) :]
-                for (place, of), walk, mask in zip(cams.items(), walks, labels, strict=True):
+                for (place, of), walk, masks in zip(cams.items(), walks, labels, strict=True):
+                    name = batch.names[place]
+                    for threshold, mask in zip(config.pseudo_masks.thresholds, masks, strict=True):
+                        path = pseudo_masks(config, role, threshold) / f"{name}.png"
+                        write_mask(path, to_class_ids(mask, of.classes))
+                    # Last: the maps are what says that this image is finished.
                     write_npz(
-                        folder / f"{batch.names[place]}.npz",
+                        folder / f"{name}.npz",
                         classes=of.classes.astype(np.int16),
                         walk=walk.numpy(),
                         boundary=boundary[place, 0].numpy(),
                     )
-                    # Last: the mask is what says that this image is finished.
-                    write_mask(folder / f"{batch.names[place]}.png", to_class_ids(mask, of.classes))
 
 
 def walked(cams: Sequence[Tensor], boundaries: Sequence[Tensor], config: PseudoMasksConfig) -> list[Tensor]:
@@ -76,13 +82,13 @@ def walked(cams: Sequence[Tensor], boundaries: Sequence[Tensor], config: PseudoM
     return [walk / (walk.max() + 1e-5) if len(walk) else maps for walk, maps in zip(walks, cams, strict=True)]
 
 
-def pseudo_labels(walk: Tensor, size: tuple[int, int], config: PseudoMasksConfig) -> Tensor:
-    """Maps ``[K,h,w]`` -> uint8 ``[H,W]``, 0..K: resampled, relative to their maximum, thresholded."""
+def pseudo_labels(walk: Tensor, size: tuple[int, int], thresholds: Sequence[float]) -> Tensor:
+    """Maps ``[K,h,w]`` -> uint8 ``[T,H,W]``, 0..K: resampled, relative to their maximum, a mask each."""
     if len(walk) == 0:
-        return torch.zeros(size, dtype=torch.uint8, device=walk.device)
+        return torch.zeros(len(thresholds), *size, dtype=torch.uint8, device=walk.device)
     maps = _resampled(walk, size)
     maps = maps / (maps.max() + 1e-5)
-    return local_labels(maps, config.threshold).to(torch.uint8)
+    return torch.stack([local_labels(maps, threshold).to(torch.uint8) for threshold in thresholds])
 
 
 def _resampled(maps: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -25,7 +25,7 @@ def predict(config: Config) -> None:
 
     No image labels are used. Masks have the size of the image.
     """
-    with step(config, STEP, needs=("train-segmenter",)) as this:
+    with step(config, STEP) as this:
         if this.done:
             return
         device = device_of(config)

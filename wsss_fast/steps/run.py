@@ -8,10 +8,12 @@ from pathlib import Path
 
 from wsss_fast.config import Config
 from wsss_fast.files import NoMasksError
-from wsss_fast.steps._step import SECTIONS
+from wsss_fast.steps._graph import graph
 
-STEPS = (*SECTIONS, "evaluate")
-"""The steps by the names of their commands; the report comes after them."""
+
+def steps_of(config: Config) -> tuple[str, ...]:
+    """The steps of a run by the names of their commands; the report comes after them."""
+    return (*graph(config), "evaluate")
 
 
 def run(config: Config) -> Path:
@@ -20,7 +22,7 @@ def run(config: Config) -> Path:
     What an earlier call has finished is not done again. One line a step is printed.
     """
     start = time.perf_counter()
-    for name in STEPS:
+    for name in steps_of(config):
         try:
             _timed(name, f"wsss_fast.steps.{name.replace('-', '_')}", config)
         except NoMasksError as error:  # true masks are optional

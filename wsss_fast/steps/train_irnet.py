@@ -23,7 +23,7 @@ STEP = "train-irnet"
 
 def train_irnet(config: Config) -> None:
     """Write ``train-irnet/weights.safetensors`` and ``history.csv`` (the loss and its four parts)."""
-    with step(config, STEP, needs=("make-ir-labels",)) as this:
+    with step(config, STEP) as this:
         if this.done:
             return
         fabric = make_fabric(config)

@@ -16,6 +16,7 @@ from wsss_fast.models.backbone import normalization
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._device import make_fabric, seed_first_weights
+from wsss_fast.steps._layout import pseudo_masks
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit, training_loader
@@ -25,14 +26,14 @@ STEP = "train-segmenter"
 
 def train_segmenter(config: Config) -> None:
     """Write ``train-segmenter/weights.safetensors`` and ``history.csv``."""
-    with step(config, STEP, needs=("make-pseudo-masks",)) as this:
+    with step(config, STEP) as this:
         if this.done:
             return
         fabric = make_fabric(config)
         training = config.segmenter
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
-        masks = this.folder.parent / "make-pseudo-masks" / "train"
+        masks = pseudo_masks(config, "train")
         transform = segmenter_transform(
             image_size=training.image_size,
             min_scale=training.min_scale,

@@ -1,0 +1,100 @@
+"""The configuration of a run: typed, checked, one dataclass a step.
+
+A config file is YAML with the fields below; every value can be overridden on the command line
+(``--cams.scales '[1, 0.5]'``). The shipped recipes are in ``configs/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wsss_fast.config._checks import ConfigError, check
+from wsss_fast.config._classification import (
+    CamsConfig,
+    ClassifierConfig,
+    PersonClassifierConfig,
+    PersonConfig,
+)
+from wsss_fast.config._data import DataConfig, ShapesConfig, Split
+from wsss_fast.config._evaluation import AblateConfig, EvaluateConfig, ReportConfig
+from wsss_fast.config._regions import (
+    CrfConfig,
+    InstancesConfig,
+    IrLabelsConfig,
+    IrnetConfig,
+    PseudoMasksConfig,
+)
+from wsss_fast.config._segmentation import CrfLossConfig, PredictConfig, SegmenterConfig
+from wsss_fast.config._training import BackboneConfig, TrainingConfig
+
+__all__ = [
+    "AblateConfig",
+    "BackboneConfig",
+    "CamsConfig",
+    "ClassifierConfig",
+    "Config",
+    "ConfigError",
+    "CrfConfig",
+    "CrfLossConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "InstancesConfig",
+    "IrLabelsConfig",
+    "IrnetConfig",
+    "PersonClassifierConfig",
+    "PersonConfig",
+    "PredictConfig",
+    "PseudoMasksConfig",
+    "ReportConfig",
+    "SegmenterConfig",
+    "ShapesConfig",
+    "Split",
+    "TrainingConfig",
+]
+
+
+@dataclass
+class Config:
+    """A whole run."""
+
+    output: str = "runs/default"
+    """Everything a run writes goes under this folder."""
+    seed: int = 0
+    """Fixes first weights, the order of images and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: a GPU if torch sees one."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    """Arithmetic of training, as Lightning Fabric names it."""
+    data: DataConfig = field(default_factory=DataConfig)
+    classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
+    cams: CamsConfig = field(default_factory=CamsConfig)
+    person: PersonConfig = field(default_factory=PersonConfig)
+    crf: CrfConfig = field(default_factory=CrfConfig)
+    ir_labels: IrLabelsConfig = field(default_factory=IrLabelsConfig)
+    irnet: IrnetConfig = field(default_factory=IrnetConfig)
+    pseudo_masks: PseudoMasksConfig = field(default_factory=PseudoMasksConfig)
+    instances: InstancesConfig = field(default_factory=InstancesConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    ablate: AblateConfig = field(default_factory=AblateConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+    def __post_init__(self) -> None:
+        if self.person.merge != "none":
+            name = self.person.name
+            check(
+                name in self.classifier.exclude,
+                "classifier.exclude",
+                f"{name!r} among the classes, since it has its own classifier (person.merge)",
+                self.classifier.exclude,
+            )
+        masks = self.segmenter.mask_threshold
+        known = self.pseudo_masks.thresholds
+        check(
+            masks is None or masks in known,
+            "segmenter.mask_threshold",
+            f"one of pseudo_masks.thresholds {known}",
+            masks,
+        )

@@ -1,0 +1,64 @@
+"""Where images and labels come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wsss_fast.config._checks import check, check_at_least
+
+Split = Literal["train", "val"]
+
+
+@dataclass
+class ShapesConfig:
+    """The generated data set (``data.reader: shapes``)."""
+
+    train: int = 600
+    """How many training images."""
+    val: int = 100
+    """How many validation images."""
+    size: int = 128
+    """Height and width of an image, in pixels."""
+    classes: int = 6
+    """How many object classes, 2 to 6."""
+    seed: int = 0
+    """Another seed gives other images of the same kind."""
+
+    def __post_init__(self) -> None:
+        check_at_least("data.shapes", self, 1, "train", "val")
+        check_at_least("data.shapes", self, 32, "size")
+        check(2 <= self.classes <= 6, "data.shapes.classes", "an integer in [2, 6]", self.classes)
+
+
+@dataclass
+class DataConfig:
+    """Where images and labels come from."""
+
+    reader: Literal["folder", "voc", "shapes"] = "shapes"
+    """``folder``: images/, labels.csv, optional masks/. ``voc``: the layout of PASCAL VOC. ``shapes``: made
+    on the fly."""
+    root: str | None = None
+    """The folder of the data set; unused by ``shapes``."""
+    classes: list[str] = field(default_factory=list)
+    """Names of the object classes in the order of their ids 1, 2, ...; empty: as the data set names them."""
+    train_split: str = "train"
+    """Name of the training split: a list in ImageSets/Segmentation (voc) or a value of the column ``split``
+    in labels.csv (folder)."""
+    val_split: str = "val"
+    """Name of the validation split, likewise."""
+    workers: int = 2
+    """Processes that read images."""
+    strict: bool = False
+    """Stop at the first image or label that cannot be read, instead of listing and skipping it."""
+    shapes: ShapesConfig = field(default_factory=ShapesConfig)
+
+    def __post_init__(self) -> None:
+        check_at_least("data", self, 0, "workers")
+        check(
+            self.reader == "shapes" or bool(self.root),
+            "data.root",
+            f"the folder of the data set (reader {self.reader!r})",
+            self.root,
+        )
+        check(len(set(self.classes)) == len(self.classes), "data.classes", "distinct names", self.classes)

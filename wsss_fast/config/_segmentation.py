@@ -1,0 +1,78 @@
+"""Step 3: the segmentation network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from wsss_fast.config._checks import check, check_above, check_at_least, check_scales
+from wsss_fast.config._data import Split
+from wsss_fast.config._training import BackboneConfig, TrainingConfig
+
+
+@dataclass
+class CrfLossConfig:
+    """Step 3: the dense CRF as a loss beside the cross entropy (Tang et al., ECCV 2018)."""
+
+    weight: float = 0.0
+    """Its weight; 0: without it."""
+    sxy: float = 100.0
+    """Standard deviation of the kernel in space, in pixels of the training crop."""
+    srgb: float = 15.0
+    """Standard deviation of the kernel in colour, in grey values of 0 to 255."""
+    scale: float = 0.5
+    """Images and predictions are reduced by this factor for it."""
+
+    def __post_init__(self) -> None:
+        check_at_least("segmenter.crf_loss", self, 0, "weight")
+        check_above("segmenter.crf_loss", self, 0, "sxy", "srgb", "scale")
+
+
+@dataclass
+class SegmenterConfig(TrainingConfig):
+    """Step 3: DeepLabv3+."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    lr_backbone: float = 0.01
+    """Peak learning rate of the pretrained part."""
+    lr_head: float = 0.1
+    """Peak learning rate of the new part."""
+    min_scale: float = 0.5
+    """Training images are resized by a factor from here ..."""
+    max_scale: float = 2.0
+    """... to here before the crop."""
+    mask_threshold: float | None = None
+    """Which of pseudo_masks.thresholds made the masks that are trained on; by default the first."""
+    labels: Literal["hard", "soft"] = "hard"
+    """``hard``: the pseudo-masks. ``soft``: probabilities, in proportion to the maps after the walk."""
+    crf_loss: CrfLossConfig = field(default_factory=CrfLossConfig)
+
+    def __post_init__(self) -> None:
+        self._check_training("segmenter")
+        check_at_least("segmenter", self, 0, "lr_backbone", "lr_head")
+        check_scales("segmenter", self)
+        check(
+            self.backbone.output_stride in (8, 16),
+            "segmenter.backbone.output_stride",
+            "8 or 16 (DeepLabv3+)",
+            self.backbone.output_stride,
+        )
+
+
+@dataclass
+class PredictConfig:
+    """Step 3: predictions of the segmenter, plain and averaged."""
+
+    scales: list[float] = field(default_factory=lambda: [0.5, 1.0, 2.0])
+    """Scales of the test-time augmentation."""
+    hflip: bool = True
+    """See each scale mirrored too."""
+    tta: bool = True
+    """Predict with test-time augmentation as well as without."""
+    crf: bool = False
+    """Refine the (averaged) prediction by the dense CRF too; the masks before it are kept."""
+    splits: list[Split] = field(default_factory=lambda: ["val"])
+    """Which splits are predicted."""
+
+    def __post_init__(self) -> None:
+        check(bool(self.scales) and min(self.scales) > 0, "predict.scales", "positive numbers", self.scales)

