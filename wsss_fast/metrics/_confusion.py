@@ -45,9 +45,11 @@ def _check_type(name: str, mask: np.ndarray) -> None:
 
 
 def _check_ids(name: str, mask: np.ndarray, n_classes: int, ignore: int | None, also: str) -> None:
-    wrong = [int(k) for k in ids_in(mask) if k >= n_classes and k != ignore]
-    if wrong:
-        raise ValueError(f"{name}: expected class ids 0 to {n_classes - 1}{also}, got {wrong[0]}")
+    wrong = mask >= n_classes
+    if ignore is not None:
+        wrong &= mask != ignore
+    if wrong.any():
+        raise ValueError(f"{name}: expected class ids 0 to {n_classes - 1}{also}, got {mask[wrong].min()}")
 
 
 class ConfusionMatrix:

@@ -71,14 +71,16 @@ class ThresholdSweep:
         """int64 [T+1,len(true),max(M,1)]: pixels by how many thresholds lie below their activation, by the
         place of their label among the ids ``true``, and by their strongest map."""
         # Among the classes of this image only: all of 201 would be 600,000 bins.
-        place = np.zeros(int(true[-1]) + 1, np.int64)
-        place[true] = np.arange(len(true))
         strongest, which = _strongest(maps)
-        level = np.zeros(truth.shape, np.int64)
+        level = np.zeros(truth.shape, np.min_scalar_type(len(self.thresholds)))
         for threshold in np.asarray(self.thresholds, np.float32):
             level += strongest > threshold
         shape = len(self.thresholds) + 1, len(true), max(len(maps), 1)
-        index = (level * shape[1] + place[truth]) * shape[2] + which
+        place = np.zeros(int(true[-1]) + 1, np.int64)
+        place[true] = shape[2] * np.arange(len(true))
+        index = place[truth]
+        index += np.multiply(level, shape[1] * shape[2], dtype=np.int64)
+        index += which
         return np.bincount(index.ravel(), minlength=int(np.prod(shape))).reshape(shape)
 
     def scores(self) -> list[Scores]:
@@ -94,11 +96,11 @@ class ThresholdSweep:
 def _strongest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The highest activation float32 [H,W] and the place of the first map that has it; no maps, all 0."""
     if len(maps) == 0:
-        return np.zeros(maps.shape[1:], np.float32), np.zeros(maps.shape[1:], np.int64)
+        return np.zeros(maps.shape[1:], np.float32), np.zeros(maps.shape[1:], np.uint8)
     # numpy's argmax over the first axis takes ten times as long.
-    strongest, which = maps[0].copy(), np.zeros(maps.shape[1:], np.int64)
+    strongest, which = maps[0].copy(), np.zeros(maps.shape[1:], np.min_scalar_type(len(maps) - 1))
     for i in range(1, len(maps)):
-        stronger = maps[i] > strongest
-        np.copyto(strongest, maps[i], where=stronger)
-        np.copyto(which, i, where=stronger)
+        stronger = (maps[i] > strongest).astype(which.dtype)
+        np.maximum(which, stronger * which.dtype.type(i), out=which)
+        np.maximum(strongest, maps[i], out=strongest)
     return strongest, which
