@@ -52,7 +52,7 @@ def metric_tables(metrics: dict[str, Any]) -> list[dict[str, Any]]:
             "rows": [
                 {
                     "title": stage["title"],
-                    "threshold": stage.get("threshold"),
+                    "threshold": _threshold(stage),
                     "values": [stage[key] for key in METRICS],
                     "skipped": len(stage["skipped"]),
                 }
@@ -90,6 +90,14 @@ def class_tables(metrics: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return tables
+
+
+def _threshold(stage: dict[str, Any]) -> str | None:
+    """That of the stage, unless it has none or its title says it."""
+    threshold = stage.get("threshold")
+    if threshold is None or stage["title"].endswith(f", {threshold:g}"):
+        return None
+    return f"{threshold:g}"
 
 
 def _validation_first(metrics: dict[str, Any]) -> list[str]:

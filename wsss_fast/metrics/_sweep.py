@@ -10,6 +10,9 @@ from wsss_fast.files import ignore_of
 from wsss_fast.metrics._confusion import check_masks, check_truth, ids_in, pair_counts
 from wsss_fast.metrics._scores import Scores, scores
 
+_STRIPE = 1 << 15
+"""Pixels that are counted at once: of a whole image, asking for memory would take longer than counting."""
+
 
 class ThresholdSweep:
     """Confusion counts of the labels of activation maps at many background thresholds, in one pass.
@@ -45,7 +48,10 @@ class ThresholdSweep:
         if wrong:
             raise ValueError(f"classes: expected class ids 1 to {self.n_classes - 1}, got {wrong[0]}")
         true = ids_in(truth)
-        counts = self._by_level(np.asarray(maps, np.float32), truth, true)
+        maps = np.asarray(maps, np.float32)
+        rows = max(1, _STRIPE // truth.shape[1])
+        stripes = [slice(top, top + rows) for top in range(0, len(truth), rows)]
+        counts = np.sum([self._by_level(maps[:, s], truth[s], true) for s in stripes], axis=0)
         counted = true != ignore_of(truth.dtype)
         true, counts = true[counted], counts[:, counted]
         # Threshold i: foreground are the pixels of levels above i.
