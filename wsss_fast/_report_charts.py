@@ -53,6 +53,7 @@ def line_chart(
     marks: Mapping[str, float] | None = None,
     whole_numbers: bool = False,
     looks: Mapping[str, Look] | None = None,
+    y_label: str = "",
 ) -> Chart:
     """Draw named lines ``(x, y)``; ``marks`` puts a dot on a line at an x of its own.
 
@@ -86,6 +87,7 @@ def line_chart(
             if marks and name in marks:
                 axes.plot(marks[name], y[list(x).index(marks[name])], "o", color=colour, markersize=6)
         axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
         axes.set_axisbelow(True)
@@ -151,7 +153,8 @@ def threshold_chart(metrics: Mapping[str, Any], png: Path) -> Chart | None:
             looks[name] = Look(colours[key], dashes)
     if not series:
         return None
-    return line_chart("mean IoU (%)", "background threshold", series, png, marks, looks=looks)
+    title = "mean IoU (%)"
+    return line_chart(title, "background threshold", series, png, marks, looks=looks, y_label=title)
 
 
 def _themed(svg: str) -> str:
