@@ -327,6 +327,17 @@ def test_labels_for_the_loss_keep_classes_apart_from_what_takes_no_part() -> Non
     assert cells[0, 1, 0] == 254  # ids of 8 bits stay what they are
 
 
+def test_the_loss_is_the_same_whatever_the_ids_of_the_classes() -> None:
+    from wsss_fast.nn import AffinityDisplacementLoss
+
+    few = torch.randint(-1, 3, (2, 12, 12), generator=torch.Generator().manual_seed(0))
+    many = torch.tensor([0, 255, 1000, -1])[few]
+    logits, displacement = torch.randn(2, 1, 12, 12), torch.randn(2, 2, 12, 12)
+    losses = [AffinityDisplacementLoss(4)(logits, displacement, to_cells(x, (12, 12))) for x in (few, many)]
+    assert losses[0] == losses[1]
+    assert losses[0].negative > 0
+
+
 def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(
     finished_run: Config, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     else:
         source = {"pretrained": config.weights == "timm"}
     # 32 is what they all have; networks that can have no other do not know the argument.
-    stride = {} if config.output_stride == 32 else {"output_stride": config.output_stride}
+    stride: dict[str, Any] = {} if config.output_stride == 32 else {"output_stride": config.output_stride}
     # timm warns of every layer of the file that this part of the network has no use for.
     logger = logging.getLogger("timm")
     level = logger.level

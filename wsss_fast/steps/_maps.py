@@ -72,7 +72,7 @@ def merged(cams: Cams, others: Cams) -> Cams:
         sizes = [list(getattr(side, name).shape[1:]) for side in (cams, others)]
         if sizes[0] != sizes[1]:
             raise ValueError(
-                f"others.{name}: expected maps of the size of the others, {sizes[0]}, got {sizes[1]}"
+                f"others.{name}: expected maps of size {sizes[0]}, as those of cams, got {sizes[1]}"
             )
     classes = np.concatenate([cams.classes, others.classes])
     order = np.argsort(classes)
@@ -100,9 +100,7 @@ def read_merged_cams(config: Config, split: Split, name: str) -> Cams:
     try:
         return merged(cams, person)
     except ValueError as error:
-        raise DataError(
-            path, f"expected maps that go with those of {config.person.name!r}: {error}"
-        ) from None
+        raise DataError(path, f"expected maps that fit those of {config.person.name!r}: {error}") from None
 
 
 def person_id(config: Config, classes: Sequence[str]) -> int | None:
