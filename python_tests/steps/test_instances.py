@@ -21,6 +21,7 @@ from pycocotools import mask as coco
 from wsss_fast.config import Config, InstancesConfig, PseudoMasksConfig
 from wsss_fast.data import open_images
 from wsss_fast.files import read_json, write_json
+from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.steps._instances import (
     Instance,
     InstanceMaps,
@@ -99,6 +100,14 @@ def test_two_objects_and_the_background_are_three_clusters() -> None:
     assert len(np.unique(parts)) == 3
     for centre, number in zip(CENTRES, numbers, strict=True):
         assert ((parts == number) == _disc(centre)).all()
+
+
+def test_displacements_that_lead_to_the_centres_are_those_without_loss() -> None:
+    labels = torch.from_numpy(_disc(CENTRES[0]) | _disc(CENTRES[1])).long()[None]
+    losses = AffinityDisplacementLoss(4)(torch.zeros(1, 1, HEIGHT, WIDTH), _field()[None], labels)
+    assert losses.displacement_foreground == losses.displacement_background == 0
+    other = AffinityDisplacementLoss(4)(torch.zeros(1, 1, HEIGHT, WIDTH), -_field()[None], labels)
+    assert other.displacement_foreground > 1
 
 
 def test_centroids_a_cell_apart_are_one() -> None:

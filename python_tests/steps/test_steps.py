@@ -17,13 +17,14 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
+import wsss_fast
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
 from wsss_fast.steps import _device
 from wsss_fast.steps._graph import graph
-from wsss_fast.steps._maps import UNSURE, Cams, local_labels, to_class_ids
+from wsss_fast.steps._maps import UNSURE, Cams, crf_labels, local_labels, to_class_ids
 from wsss_fast.steps._step import StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
@@ -263,6 +264,31 @@ def test_confident_regions_follow_both_thresholds() -> None:
     regions = confident_regions(image, unsure, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions[:, 13:] == UNSURE).all()
     assert (regions[:, :11] == 0).all()
+
+
+def test_both_thresholds_share_one_call_of_the_crf(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    maps = 0.1 * torch.from_numpy(random.random((2, 20, 30), dtype=np.float32))
+    maps[0, :, :8] += 0.9
+    maps[0, :, 8:14] += 0.2  # between the thresholds
+    maps[1, :, 22:] += 0.8
+    shapes: list[torch.Size] = []
+    crf = wsss_fast.crf
+
+    def counted(pixels: torch.Tensor, unary: torch.Tensor, **options: object) -> object:
+        shapes.append(unary.shape)
+        return crf(pixels, unary, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wsss_fast, "crf", counted)
+    cams = Cams(classes=np.array([5, 9]), strided=maps, full=maps)
+    config = CrfConfig(gaussian_compat=1, bilateral_compat=1)
+    regions = confident_regions(image, cams, IrLabelsConfig(0.4, 0.1), config, CPU)
+    assert shapes == [(1, 2, 3, 20, 30)]
+    high, low = (crf_labels(image, local_labels(maps, t)[None], 3, config)[0] for t in (0.4, 0.1))
+    expected = torch.where((high == 0) & (low != 0), UNSURE, high)
+    assert torch.equal(regions.long(), expected)
+    assert len(expected.unique()) == 4
 
 
 def test_an_image_without_classes_is_background() -> None:
