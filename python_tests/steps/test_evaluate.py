@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from wsss_fast.files import DataError, read_mask, read_npz, write_json, write_ma
 from wsss_fast.metrics import ConfusionMatrix
 from wsss_fast.steps import _split_evaluation
 from wsss_fast.steps import evaluate as module
+from wsss_fast.steps._graph import graph
 from wsss_fast.steps._step import StepError
 from wsss_fast.steps.evaluate import evaluate, stage_table
 
@@ -437,3 +439,57 @@ def test_the_sweep_is_drawn(tmp_path: Path) -> None:
         assert image.format == "PNG"
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
     assert {(0x1F, 0x5F, 0xA6), (0xC2, 0x51, 0x2F)} <= colours  # those of the two kinds of maps
+
+
+@pytest.mark.parametrize("merge", ["before", "after"])
+def test_a_class_with_a_threshold_of_its_own(tmp_path: Path, merge: Literal["before", "after"]) -> None:
+    pytest.importorskip("timm", reason="needs the pipeline extra")
+    from wsss_fast.steps._maps import OwnThreshold
+    from wsss_fast.steps.make_pseudo_masks import pseudo_labels
+
+    config = made_up_config(tmp_path)
+    config.person = dataclasses.replace(config.person, name="dog", merge=merge, threshold=0.45)
+    config.classifier = dataclasses.replace(config.classifier, exclude=["dog"])
+    make_up_run(config, tuple(graph(config)))
+    images, none = MadeUpImages("val"), np.zeros(0, np.int16)
+    expected = [ConfusionMatrix(4) for _ in config.evaluate.thresholds]
+    generator = np.random.default_rng(4)
+    for index in range(6):
+        name, classes = f"val_{index}.npz", np.array([1, 2, 3], np.int16)
+        full = generator.random((1, *SIZE), np.float32).astype(np.float16)
+        write_npz(
+            tmp_path / "make-person-cams" / "val" / name,
+            classes=classes[1:2] if index == 3 else none,
+            strided=full[:, ::4, ::4] if index == 3 else full[:0, ::4, ::4],
+            full=full if index == 3 else full[:0],
+        )
+        if index == 3:  # in the other files dog is a class as any other
+            write_npz(
+                tmp_path / "make-cams" / "val" / name,
+                classes=classes[:1],
+                strided=full[:, ::4, ::4] / 2,
+                full=full / 2,
+            )
+        walk = generator.random((3, 3, 4), np.float32).astype(np.float16)
+        write_npz(tmp_path / "make-pseudo-masks" / "val" / name, classes=classes, walk=walk, boundary=walk[0])
+        truth = images.mask(index)
+        if truth is None:
+            continue
+        own = OwnThreshold((False, True, False), 0.45, apart=merge == "after")
+        labels = pseudo_labels(torch.from_numpy(walk).float(), SIZE, config.evaluate.thresholds, own)
+        for confusion, mask in zip(expected, labels.numpy(), strict=True):
+            confusion.update(mask.astype(np.uint8), truth)  # places are ids here
+    shutil.copytree(tmp_path / "make-person-cams" / "val", tmp_path / "make-person-cams" / "train")
+    for path in (tmp_path / "make-person-cams" / "train").iterdir():
+        write_npz(
+            path.with_name(path.name.replace("val", "train")),
+            classes=none,
+            strided=np.zeros((0, 3, 4), np.float16),
+            full=np.zeros((0, *SIZE), np.float16),
+        )
+    result = evaluate(config)["splits"]["val"]
+    sweep = result["sweeps"]["random_walk"]
+    assert sweep["mean_iou"] == [confusion.scores().mean_iou for confusion in expected]
+    # The CAMs are those that the CRF and the walk take.
+    cam = read_mask(tmp_path / "evaluate" / "val" / "cam" / "val_3.png")
+    assert set(np.unique(cam)) == ({0, 2} if merge == "before" else {0, 1})

@@ -18,7 +18,17 @@ from wsss_fast.data import ImageSet
 from wsss_fast.files import DataError, mask_dtype, read_json, read_mask, read_npz, write_json, write_mask
 from wsss_fast.metrics import BoundaryIou, ConfusionMatrix, ThresholdSweep
 from wsss_fast.steps._layout import walk_maps
-from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams
+from wsss_fast.steps._maps import (
+    Cams,
+    OwnThreshold,
+    crf_labels,
+    local_labels,
+    own_threshold,
+    person_id,
+    read_merged_cams,
+    relative,
+    to_class_ids,
+)
 from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._stages import Stage
 
@@ -44,6 +54,7 @@ class SplitEvaluation:
         self.skipped = skipped
         n_classes = 1 + len(images.classes)
         self.dtype = mask_dtype(len(images.classes))
+        self.person = person_id(config, images.classes)
         width = config.evaluate.boundary_width
         self.counts = {key: _Counts(n_classes, width) for key in self.stages}
         self.sweeps = {
@@ -108,9 +119,20 @@ class SplitEvaluation:
         path = walk_maps(self.config, self.split) / f"{self.images.name(index)}.npz"
         if "random_walk" in self.sweeps and path.exists():
             arrays = read_npz(path, "classes", "walk")
-            maps = _relative(torch.from_numpy(arrays["walk"].astype(np.float32)), truth.shape)
             with _named(path):
-                self.sweeps["random_walk"].update(maps.numpy(), arrays["classes"], truth)
+                self._sweep_walk(
+                    arrays["classes"], torch.from_numpy(arrays["walk"].astype(np.float32)), truth
+                )
+
+    def _sweep_walk(self, classes: np.ndarray, walk: Tensor, truth: np.ndarray) -> None:
+        sweep = self.sweeps["random_walk"]
+        own = own_threshold(self.config, classes, self.person)
+        maps = _relative(walk, truth.shape, own)
+        if own is None:
+            sweep.update(maps.numpy(), classes, truth)
+        else:  # a class whose threshold is not swept
+            labels = [local_labels(maps, threshold, own) for threshold in sweep.thresholds]
+            sweep.update_labels([to_class_ids(x, classes, self.dtype) for x in labels], truth)
 
     def _curve(self, key: str) -> dict[str, Any]:
         sweep = self.sweeps[key]
@@ -133,10 +155,10 @@ class SplitEvaluation:
             truth = self.images.mask(index)
             assert truth is not None  # it was there in the first pass
             labels = local_labels(cams.full, threshold)
-            mask = self._class_ids(labels, cams)
+            mask = to_class_ids(labels, cams.classes, self.dtype)
             write_mask(plain / name, mask)
             self.counts["cam"].update(plain / name, mask, truth)
-            if (crf / name).exists() and _newer(crf / name, self._cam_path(index)):
+            if (crf / name).exists() and all(_newer(crf / name, p) for p in self._cam_paths(index)):
                 refined = read_mask(crf / name)
             else:
                 try:
@@ -153,23 +175,26 @@ class SplitEvaluation:
         if len(cams.classes):  # with no class present, everything is background
             image = self.images.image(index)
             labels = crf_labels(image, labels[None], 1 + len(cams.classes), self.config.crf)[0]
-        return self._class_ids(labels, cams)
-
-    def _class_ids(self, labels: Tensor, cams: Cams) -> np.ndarray:
-        """Labels 0..K of one image -> class ids of the type of the masks."""
-        return np.array([0, *cams.classes], self.dtype)[labels.numpy()]
+        return to_class_ids(labels, cams.classes, self.dtype)
 
     def _skip(self, index: int, error: DataError) -> None:
         name = self.images.name(index)
         self.skipped.append({"name": name, "file": error.file, "reason": error.reason})
 
     def _cam_path(self, index: int) -> Path:
-        return Path(self.config.output) / "make-cams" / self.split / f"{self.images.name(index)}.npz"
+        return self._cam_paths(index)[0]
+
+    def _cam_paths(self, index: int) -> list[Path]:
+        """The files that the maps of an image come from."""
+        steps = ("make-cams", *(("make-person-cams",) if self.config.person.merge == "before" else ()))
+        name = f"{self.images.name(index)}.npz"
+        return [Path(self.config.output) / step / self.split / name for step in steps]
 
     def _cams(self, index: int) -> Cams | None:
-        if "cam" not in self.stages or not self._cam_path(index).exists():
+        """The maps that the CRF and the random walk take."""
+        if "cam" not in self.stages or not all(path.exists() for path in self._cam_paths(index)):
             return None
-        return read_cams(self._cam_path(index))
+        return read_merged_cams(self.config, self.split, self.images.name(index))
 
     def _progress(self, indices: Any, what: str) -> Any:
         return progress_over(indices, f"evaluate {self.split}, {what}")
@@ -222,12 +247,11 @@ class _Counts:
         }
 
 
-def _relative(walk: Tensor, size: tuple[int, ...]) -> Tensor:
+def _relative(walk: Tensor, size: tuple[int, ...], own: OwnThreshold | None) -> Tensor:
     """Maps ``[K,h,w]`` after the walk -> ``[K,H,W]``, as make-pseudo-masks puts a threshold on them."""
     if len(walk) == 0:  # which torch refuses
         return walk.new_empty((0, *size))
-    maps = F.interpolate(walk[None], size, mode="bilinear", align_corners=False)[0]
-    return maps / (maps.max() + 1e-5)
+    return relative(F.interpolate(walk[None], size, mode="bilinear", align_corners=False)[0], own)
 
 
 @contextmanager
