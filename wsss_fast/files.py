@@ -35,6 +35,9 @@ IGNORE = 255
 MAX_CLASSES_8_BITS = 254
 """Object classes that masks of 8 bits hold, beside 0 for the background and 255."""
 
+MAX_CLASSES = 65_534
+"""Object classes that masks of 16 bits hold, beside 0 for the background and 65535."""
+
 
 class DataError(ValueError):
     """A file that cannot be used.

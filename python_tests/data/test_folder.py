@@ -128,8 +128,8 @@ BAD_TABLES: Mapping[str, tuple[str | bytes, str]] = {
     "no rows": ("name,cat\n", "a row for every image"),
     "another encoding": ("name,größe\na,1\n".encode("latin-1"), "expected a CSV file in UTF-8"),
     "too many classes": (
-        "name," + ",".join(f"c{i}" for i in range(255)) + "\n",
-        r"expected at most 254 classes \(masks have 8 bits\), got 255",
+        "name," + ",".join(f"c{i}" for i in range(65_535)) + "\n",
+        r"expected at most 65534 classes \(masks have 16 bits\), got 65535",
     ),
 }
 
@@ -143,10 +143,45 @@ def test_bad_tables(tmp_path: Path, case: str) -> None:
     assert caught.value.file == str(tmp_path / "labels.csv")
 
 
-def test_254_classes_are_not_too_many(tmp_path: Path) -> None:
-    table = "name," + ",".join(f"c{i}" for i in range(254)) + "\na" + ",0" * 253 + ",1\n"
+@pytest.mark.parametrize("count", [254, 255, 300])
+def test_many_classes_are_not_too_many(tmp_path: Path, count: int) -> None:
+    table = "name," + ",".join(f"c{i}" for i in range(count)) + "\na" + ",0" * (count - 1) + ",1\n"
     images = Folder(make(tmp_path, table, ("a.jpg",)), "train")
-    assert images.labels(0).nonzero()[0].tolist() == [253]
+    assert images.labels(0).nonzero()[0].tolist() == [count - 1]
+
+
+def test_masks_have_the_type_of_the_data_set(tmp_path: Path) -> None:
+    table = "name," + ",".join(f"c{i}" for i in range(300)) + "\na" + ",1" * 300 + "\n"
+    images = Folder(make(tmp_path, table, ("a.jpg",)), "train")
+    path = tmp_path / "masks" / "a.png"
+    wide = np.array([[0, 255, 256, 300, 65535, 1, 254, 257]] * 6, np.uint16)
+    write_mask(path, wide)
+    mask = images.mask(0)
+    assert mask is not None
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, wide)  # 255 is a class like others
+    # 8 bits will do for a mask without the higher ids; its 255 is no class.
+    write_mask(path, np.array([[0, 255, 254, 1, 2, 3, 4, 5]] * 6, np.uint8))
+    mask = images.mask(0)
+    assert mask is not None
+    assert mask.dtype == np.uint16
+    assert mask[0].tolist() == [0, 65535, 254, 1, 2, 3, 4, 5]
+    write_mask(path, np.where(wide == 300, 301, wide).astype(np.uint16))
+    with pytest.raises(DataError, match=r"values 0 to 300 and 65535 \(16 bits\), got \[301\]"):
+        images.mask(0)
+
+
+def test_masks_of_16_bits_of_few_classes(tmp_path: Path) -> None:
+    images = Folder(make(tmp_path), "train")
+    path = tmp_path / "masks" / "a.png"
+    write_mask(path, np.array([[0, 1, 2, 65535, 0, 1, 2, 0]] * 6, np.uint16))
+    mask = images.mask(0)
+    assert mask is not None
+    assert mask.dtype == np.uint8
+    assert mask[0].tolist() == [0, 1, 2, 255, 0, 1, 2, 0]
+    write_mask(path, np.full((6, 8), 255, np.uint16))
+    with pytest.raises(DataError, match=r"values 0 to 2 and 65535 \(16 bits\), got \[255\]"):
+        images.mask(0)
 
 
 def test_class_names_that_the_table_does_not_have(tmp_path: Path) -> None:
@@ -187,7 +222,7 @@ def test_bad_masks(tmp_path: Path) -> None:
     write_mask(path, good)
     np.testing.assert_array_equal(images.mask(0), good)
     write_mask(path, np.full((6, 8), 3, np.uint8))
-    with pytest.raises(DataError, match=r"masks/a\.png: expected mask values 0 to 2 and 255, got \[3\]"):
+    with pytest.raises(DataError, match=r"a\.png: expected mask values 0 to 2 and 255 \(8 bits\), got \[3\]"):
         images.mask(0)
     write_mask(path, good[:, :7])
     with pytest.raises(DataError, match=r"masks/a\.png: .* as large as its image, 8x6, got 7x6"):

@@ -12,6 +12,7 @@ pytest.importorskip("torchvision", reason="needs the pipeline extra")
 
 from wsss_fast.data.folder import Folder
 from wsss_fast.data.loading import Batch, Loaded, TrainingLoader, read_images
+from wsss_fast.data.soft_labels import SoftMaps
 from wsss_fast.data.transforms import Transform, classifier_transform, irnet_transform
 from wsss_fast.files import DataError, read_mask, write_image, write_mask
 
@@ -202,12 +203,50 @@ def test_masks_from_a_run(good: Folder, tmp_path: Path, workers: int) -> None:
         assert batch.mask.dtype == torch.int64
         assert batch.mask.shape == (4, 32, 32)
         for index, image, target in zip(batch.indices.tolist(), batch.image, batch.mask, strict=True):
-            assert set(target.unique().tolist()) <= {index, 255}
+            assert set(target.unique().tolist()) <= {index, -1}
             assert torch.allclose(image[:, target == index], torch.tensor((20 * index / 255 - 0.5) / 0.25))
     reasons = {name: reason for name, _, reason in skips.calls}
     assert set(reasons) == {"2", "4"}
     assert "got no such file" in reasons["2"]
     assert "expected a label map of the image's size [20, 24], got [20, 23]" in reasons["4"]
+
+
+def test_masks_of_16_bits_from_a_run(good: Folder) -> None:
+    columns = np.array([0, 255, 256, 300, 65535, 65534], np.uint16).repeat(4)
+    joint = irnet_transform(image_size=32, min_scale=1.0, max_scale=1.0, mean=MEAN, std=STD)
+    loader = TrainingLoader(good, joint, batch_size=11, mask=lambda _: np.tile(columns, (20, 1)))
+    (batch,) = loader.epoch(generator())
+    assert batch.mask is not None
+    assert batch.mask.dtype == torch.int64
+    values, counts = batch.mask.unique(return_counts=True)
+    assert values.tolist() == [-1, 0, 255, 256, 300, 65534]
+    column = 11 * 20 * 4
+    assert counts.tolist() == [11 * (32 * 32 - 20 * 24) + column, *[column] * 5]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_soft_labels_from_a_run(good: Folder, workers: int) -> None:
+    joint = irnet_transform(image_size=32, min_scale=1.0, max_scale=1.0, mean=MEAN, std=STD)
+    loader = TrainingLoader(good, joint, batch_size=11, workers=workers, mask=maps_of)
+    (batch,) = loader.epoch(generator())
+    assert batch.labels is None
+    assert batch.mask is None
+    assert batch.soft is not None
+    ids, probs = batch.soft
+    assert (ids.shape, probs.shape, probs.dtype) == ((11, 3), (11, 3, 32, 32), torch.float16)
+    for index, named, shares in zip(batch.indices.tolist(), ids, probs, strict=True):
+        assert named.tolist() == [[0, 0, 0], [0, 300, 0], [0, 7, 900]][index % 3]
+        inside = shares.sum(0) > 0
+        assert int(inside.sum()) == 20 * 24
+        expected = [[1.0, 0, 0], [1 / 3, 2 / 3, 0], [0.2, 0.4, 0.4]][index % 3]
+        torch.testing.assert_close(shares[:, inside].mean(1), torch.tensor(expected).half())
+
+
+def maps_of(name: str) -> SoftMaps:
+    """No, one and two classes by turns, whose constant maps are twice the background's threshold."""
+    classes = np.array([[], [300], [7, 900]][int(name) % 3], np.int64)
+    maps = np.ones((len(classes), 5, 6), np.float16)
+    return SoftMaps(classes, maps, 0.5, np.full(len(classes), 0.5))
 
 
 def test_unreadable_labels_do_not_matter_where_masks_are_trained_on(good: Folder) -> None:

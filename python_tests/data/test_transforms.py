@@ -59,9 +59,9 @@ def test_training_gives_squares(make: Callable[[], Transform], size: tuple[int, 
         assert type(target) is torch.Tensor
         assert out.shape == (3, SIZE, SIZE)
         assert target.shape == (SIZE, SIZE)
-        assert (out.dtype, target.dtype) == (torch.float32, torch.uint8)
+        assert (out.dtype, target.dtype) == (torch.float32, torch.int32)
         assert out.isfinite().all()
-        assert set(target.unique().tolist()) <= {1, 2, 255}
+        assert set(target.unique().tolist()) <= {1, 2, -1}
     alone, none = transform(image, None)
     assert alone.shape == (3, SIZE, SIZE)
     assert none is None
@@ -76,7 +76,7 @@ def test_image_and_mask_stay_together(make: Callable[[], Transform]) -> None:
         out, target = transform(image, mask)
         assert target is not None
         light = pixels(out).mean(0)
-        inside = target != 255
+        inside = target != -1
         # Away from the block edges, where the image is smooth and the mask is not.
         flat = (light - light.roll(1, 0)).abs() + (light - light.roll(1, 1)).abs() < 5
         middle = (light[inside].max() + light[inside].min()) / 2
@@ -105,10 +105,74 @@ def test_padding_is_mean_and_ignored() -> None:
     for transform in (irnet(0.5, 0.5), segmenter(0.5, 0.5)):
         out, target = transform(*halves(48, 40))
         assert target is not None
-        padded = target == 255
+        padded = target == -1
         assert int(padded.sum()) == SIZE * SIZE - 24 * 20
         assert out[:, padded].abs().max() < 0.5 / 255 / min(STD) + 1e-5  # the mean, rounded to a grey value
         assert out[:, ~padded].abs().min() > 0.1
+
+
+@pytest.mark.parametrize(("dtype", "ignore"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_ignored_pixels_take_no_part_in_any_type(dtype: type, ignore: int) -> None:
+    image, mask = halves(SIZE, SIZE)
+    labels = mask.astype(dtype)
+    labels[mask == 2] = ignore
+    _, target = irnet(1.0, 1.0)(image, labels)
+    assert target is not None
+    straight = torch.from_numpy(np.where(mask == 2, -1, 1).astype(np.int32))
+    assert torch.equal(target, straight) or torch.equal(target, straight.flip(-1))
+    if dtype == np.uint16:
+        _, target = irnet(1.0, 1.0)(image, np.full((SIZE, SIZE), 255, np.uint16))
+        assert target is not None
+        assert (target == 255).all()
+
+
+def test_labels_of_16_bits_go_where_those_of_8_bits_go() -> None:
+    image, _ = halves(70, 90)
+    small = np.arange(70 * 90).reshape(70, 90) % 251
+    for transform in (irnet(), segmenter()):
+        torch.manual_seed(4)
+        narrow = transform(image, small.astype(np.uint8))[1]
+        torch.manual_seed(4)
+        wide = transform(image, (small + 60_000).astype(np.uint16))[1]
+        assert narrow is not None
+        assert wide is not None
+        assert torch.equal(torch.where(narrow < 0, -1, narrow + 60_000), wide)
+
+
+def test_probabilities_stay_with_their_image_and_sum_to_one() -> None:
+    image, mask = halves(60, 84)
+    share = 0.2 + 0.6 * (mask == 2)
+    probs = np.stack([1 - share, share]).astype(np.float32)
+    for transform in (irnet(), segmenter()):
+        seen = wrong = 0
+        for _ in range(20):
+            out, target = transform(image, probs)
+            assert target is not None
+            assert (target.shape, target.dtype) == ((2, SIZE, SIZE), torch.float32)
+            total = target.sum(0)
+            inside = total > 0
+            torch.testing.assert_close(total[inside], torch.ones(int(inside.sum())))
+            assert (target[:, ~inside] == 0).all()
+            light = pixels(out).mean(0)
+            sure = inside & ((target[1] < 0.21) | (target[1] > 0.79))
+            middle = (light[inside].max() + light[inside].min()) / 2
+            wrong += int(((light > middle) != (target[1] > 0.5))[sure].sum())
+            seen += int(sure.sum())
+        assert seen > 10_000
+        assert wrong / seen < 0.01
+
+
+def test_probabilities_of_one_label_each_are_drawn_as_labels_are() -> None:
+    image, mask = halves(60, 84)
+    probs = np.stack([mask == 1, mask == 2]).astype(np.float32)
+    transform = irnet(1.0, 1.0)
+    torch.manual_seed(7)
+    labels = transform(image, mask)[1]
+    torch.manual_seed(7)
+    shares = transform(image, probs)[1]
+    assert labels is not None
+    assert shares is not None
+    assert torch.equal(shares, torch.stack([labels == 1, labels == 2]).float())
 
 
 def test_crops_flips_and_scales_vary() -> None:
@@ -120,7 +184,7 @@ def test_crops_flips_and_scales_vary() -> None:
         _, target = irnet()(image, mask)
         assert target is not None
         row = target[SIZE // 2]
-        row = row[row != 255].int()
+        row = row[row != -1]
         mirrored += int(row[0] > row[-1])
         spans.append(abs(int(row[-1]) - int(row[0])) + 1)
         corners.add(int(target[0, 0]))

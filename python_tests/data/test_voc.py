@@ -63,6 +63,20 @@ def test_annotations(tmp_path: Path, kind: str) -> None:
     assert [val.name(0), val.source(0)] == ["ein Bild", str(root / "JPEGImages" / "ein Bild.jpg")]
 
 
+def test_masks_of_300_classes(tmp_path: Path) -> None:
+    classes = [f"c{i}" for i in range(300)]
+    make(tmp_path, {"train": "図\n"})
+    annotate(tmp_path, "図", annotation("c299"))
+    written = np.array([[0, 255, 256, 300, 65535, 1, 2, 3]] * 6, np.uint16)
+    write_mask(tmp_path / "SegmentationClass" / "図.png", written)
+    images = Voc(tmp_path, "train", classes=classes)
+    assert np.flatnonzero(images.labels(0)).tolist() == [299]
+    mask = images.mask(0)
+    assert mask is not None
+    assert mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, written)
+
+
 def test_annotations_with_other_classes(tmp_path: Path) -> None:
     make(tmp_path, {"train": "2007_000032\n"})
     annotate(tmp_path, "2007_000032", annotation("newt"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
 from lightning_fabric import Fabric
 
-from wsss_fast.config import Config
+from wsss_fast.config import Config, CrfLossConfig
 from wsss_fast.files import save_tensors
 from wsss_fast.steps import _copies, _inference, _training
 from wsss_fast.steps._copies import to_device, to_host
@@ -64,9 +65,38 @@ def test_a_step_waits_once_an_image_or_a_batch(
     waits: list[torch.device],
     name: str,
 ) -> None:
+    assert reads_of(finished_run, tmp_path, monkeypatch, name) == []
+    assert waits == [DEVICE] * WAITS[name]
+
+
+# Steps with options that make more of a batch, and how often they may wait.
+OPTIONS = {
+    "train-segmenter": ("segmenter", {"labels": "soft", "crf_loss": CrfLossConfig(weight=1e-6, sxy=20)}, 3),
+    # The augmented prediction waits for its masks, and for those that the CRF makes of it.
+    "predict": ("predict", {"crf": True}, 3),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
+def test_so_does_a_step_with_options(
+    finished_run: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: list[torch.device],
+    name: str,
+) -> None:
+    section, options, expected = OPTIONS[name]
+    config = Config(**{**vars(finished_run), section: replace(getattr(finished_run, section), **options)})
+    assert reads_of(config, tmp_path, monkeypatch, name) == []
+    assert waits == [DEVICE] * expected
+
+
+def reads_of(finished_run: Config, output: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """What a step of a run reads of the device other than by such waits."""
     for before in upstream(finished_run, name)[:-1]:
-        shutil.copytree(Path(finished_run.output) / before, tmp_path / before)
-    config = Config(**{**vars(finished_run), "output": str(tmp_path)})
+        shutil.copytree(Path(finished_run.output) / before, output / before)
+    config = Config(**{**vars(finished_run), "output": str(output)})
     step = getattr(
         importlib.import_module(f"wsss_fast.steps.{name.replace('-', '_')}"), name.replace("-", "_")
     )
@@ -79,11 +109,11 @@ def test_a_step_waits_once_an_image_or_a_batch(
     monkeypatch.setattr(Fabric, "device", DEVICE)
     monkeypatch.setattr(_training, "save_tensors", save)
     monkeypatch.setattr(_inference, "_BATCH_PIXELS", 4 * PIXELS)
-    monkeypatch.setattr("wsss_fast.ops.unary.looking", lambda labels: False)  # as on a device
+    for looks in ("wsss_fast.ops.unary", "wsss_fast.nn.dense_crf_loss"):
+        monkeypatch.setattr(f"{looks}.looking", lambda values: False)  # as on a device
     with watch:
         step(config)
-    assert watch.reads == []
-    assert waits == [DEVICE] * WAITS[name]
+    return watch.reads
 
 
 def test_what_is_copied_back_is_waited_for_once(watch: Watch, waits: list[torch.device]) -> None:

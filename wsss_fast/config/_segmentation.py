@@ -15,17 +15,18 @@ class CrfLossConfig:
     """Step 3: the dense CRF as a loss beside the cross entropy (Tang et al., ECCV 2018)."""
 
     weight: float = 0.0
-    """Its weight; 0: without it."""
+    """Its weight; 0: without it. The loss grows with the pixels of a crop; its authors have 2e-9."""
     sxy: float = 100.0
     """Standard deviation of the kernel in space, in pixels of the training crop."""
     srgb: float = 15.0
     """Standard deviation of the kernel in colour, in grey values of 0 to 255."""
     scale: float = 0.5
-    """Images and predictions are reduced by this factor for it."""
+    """Images and predictions are reduced by this factor for it, at most 1."""
 
     def __post_init__(self) -> None:
         check_at_least("segmenter.crf_loss", self, 0, "weight")
-        check_above("segmenter.crf_loss", self, 0, "sxy", "srgb", "scale")
+        check_above("segmenter.crf_loss", self, 0, "sxy", "srgb")
+        check(0 < self.scale <= 1, "segmenter.crf_loss.scale", "a number in (0, 1]", self.scale)
 
 
 @dataclass
@@ -33,10 +34,12 @@ class SegmenterConfig(TrainingConfig):
     """Step 3: DeepLabv3+."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The encoder: a network of timm, or one that segmentation-models-pytorch alone has (``se_resnet50``,
+    ``efficientnet-b0``, ...), whose weights can only be ``none`` or a local file. Output stride 8 or 16."""
     lr_backbone: float = 0.01
-    """Peak learning rate of the pretrained part."""
+    """Peak learning rate of the pretrained part, the encoder."""
     lr_head: float = 0.1
-    """Peak learning rate of the new part."""
+    """Peak learning rate of the new part, decoder and head."""
     min_scale: float = 0.5
     """Training images are resized by a factor from here ..."""
     max_scale: float = 2.0
@@ -44,7 +47,8 @@ class SegmenterConfig(TrainingConfig):
     mask_threshold: float | None = None
     """Which of pseudo_masks.thresholds made the masks that are trained on; by default the first."""
     labels: Literal["hard", "soft"] = "hard"
-    """``hard``: the pseudo-masks. ``soft``: probabilities, in proportion to the maps after the walk."""
+    """``hard``: the pseudo-masks. ``soft``: probabilities, in proportion to the maps after the walk and, for
+    the background, to the threshold of the pseudo-masks."""
     crf_loss: CrfLossConfig = field(default_factory=CrfLossConfig)
 
     def __post_init__(self) -> None:
@@ -70,7 +74,8 @@ class PredictConfig:
     tta: bool = True
     """Predict with test-time augmentation as well as without."""
     crf: bool = False
-    """Refine the (averaged) prediction by the dense CRF too; the masks before it are kept."""
+    """Refine the (averaged) prediction by the dense CRF of the section ``crf`` too; the masks before it are
+    kept."""
     splits: list[Split] = field(default_factory=lambda: ["val"])
     """Which splits are predicted."""
 

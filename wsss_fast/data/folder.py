@@ -5,7 +5,8 @@
   1, and maybe a column ``split``. Every image in images/ must have a row. A row whose image is missing is an
   unreadable image.
 - ``masks/`` (may be missing, or lack some images): ``<stem>.png``, palette or grey, for evaluation: 0
-  background, 1 the first class and so on, 255 ignore.
+  background, 1 the first class and so on, 255 ignore (65535 in a PNG of 16 bits, which class ids above 254
+  need).
 
 With a column ``split``, its values say which images belong to which split (``data.train_split`` and
 ``data.val_split``; other values are left out). Without it, both splits are all images: the whole folder is

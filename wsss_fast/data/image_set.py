@@ -7,10 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsss_fast.files import IGNORE, DataError, PathLike
-
-MAX_CLASSES = 254
-"""Masks are 8 bits: 0 is the background and 255 is ignored."""
+from wsss_fast.files import MAX_CLASSES, DataError, PathLike, ignore_of, mask_dtype
 
 
 class ImageSet(ABC):
@@ -44,7 +41,10 @@ class ImageSet(ABC):
 
     @abstractmethod
     def mask(self, index: int) -> np.ndarray | None:
-        """The true mask: uint8 ``[H,W]``, class ids and 255 for ignore; None where there is none.
+        """The true mask ``[H,W]``: class ids and the ignore label; None where there is none.
+
+        uint8 with 255 for ignore, or uint16 with 65535 where there are more than 254 classes
+        (`wsss_fast.files.mask_dtype`, `wsss_fast.files.ignore_of`).
 
         For evaluation only: the method learns from `labels`.
         """
@@ -56,7 +56,7 @@ def check_classes(file: PathLike, classes: Sequence[str]) -> tuple[str, ...]:
         raise DataError(file, "expected at least one class, got none")
     if len(classes) > MAX_CLASSES:
         raise DataError(
-            file, f"expected at most {MAX_CLASSES} classes (masks have 8 bits), got {len(classes)}"
+            file, f"expected at most {MAX_CLASSES} classes (masks have 16 bits), got {len(classes)}"
         )
     if len(set(classes)) != len(classes):
         twice = sorted({name for name in classes if list(classes).count(name) > 1})
@@ -77,15 +77,27 @@ def check_name(file: PathLike, name: str) -> str:
 
 
 def check_mask(file: PathLike, mask: np.ndarray, image: np.ndarray, classes: int) -> np.ndarray:
-    """``mask``, if it is as large as the image and holds class ids 0..classes and 255 only."""
+    """``mask`` in the type of the data set, if it is as large as the image and holds class ids only.
+
+    A mask may have 8 or 16 bits whatever the number of classes. Pixels with the largest value of its type are
+    ignored; in one of 16 bits, 255 is an ordinary class.
+    """
     if mask.shape != image.shape[:2]:
         height, width = image.shape[:2]
         raise DataError(
             file,
             f"expected a mask as large as its image, {width}x{height}, got {mask.shape[1]}x{mask.shape[0]}",
         )
+    ignore = ignore_of(mask.dtype)
     present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    wrong = present[(present > classes) & (present != IGNORE)]
+    wrong = present[(present > classes) & (present != ignore)]
     if wrong.size:
-        raise DataError(file, f"expected mask values 0 to {classes} and {IGNORE}, got {wrong[:5].tolist()}")
-    return mask
+        raise DataError(
+            file,
+            f"expected mask values 0 to {min(classes, ignore - 1)} and {ignore} ({8 * mask.itemsize} bits), "
+            f"got {wrong[:5].tolist()}",
+        )
+    dtype = mask_dtype(classes)
+    if mask.dtype == dtype:
+        return mask
+    return np.where(mask == ignore, dtype(ignore_of(dtype)), mask.astype(dtype))

@@ -58,7 +58,8 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
             ),
         )
     ordered = check_classes(path, classes or columns)
-    where = [header.index(name) for name in ordered]
+    column_of = {name: column for column, name in enumerate(header)}
+    where = [column_of[name] for name in ordered]
     name_column = header.index("name")
     split_column = header.index("split") if "split" in header else None
 

@@ -18,11 +18,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from wsss_fast.data.image_set import ImageSet
+from wsss_fast.data.soft_labels import SoftLabels, SoftMaps, padded
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import DataError
 
 Skip: TypeAlias = Callable[[str, str, str], None]
 """Told the name, the file and the reason of every item that is left out."""
+
+ReadTarget: TypeAlias = "Callable[[str], np.ndarray] | Callable[[str], SoftMaps]"
+"""From the name of an image to its mask, uint8 or uint16 ``[H,W]``, or to what gives its soft labels; it may
+raise `DataError`."""
 
 
 class Skipped(NamedTuple):
@@ -47,6 +52,7 @@ class Item(NamedTuple):
     image: Tensor
     labels: Tensor | None
     mask: Tensor | None
+    soft: SoftLabels | None
     skipped: tuple[Skipped, ...]
 
 
@@ -60,9 +66,13 @@ class Batch(NamedTuple):
     labels: Tensor | None
     """Image-level labels, float32 ``[N,K]`` of 0 and 1; None where masks are trained on."""
     mask: Tensor | None
-    """int64 ``[N,S,S]``: class ids and 255; None where labels are trained on."""
+    """int64 ``[N,S,S]``: class ids, and -1 for pixels that take no part, whatever the type of the masks; None
+    where no masks are trained on."""
     skipped: tuple[Skipped, ...]
     """Images that were to be in this batch and cannot be read."""
+    soft: SoftLabels | None = None
+    """Probabilities of a few labels an image, padded to the most in this batch; None unless they are trained
+    on."""
 
 
 class TrainingSet(Dataset[Any]):
@@ -72,8 +82,8 @@ class TrainingSet(Dataset[Any]):
     in whichever process it is made. Where the image ``index`` cannot be read, others drawn at random take its
     place: batches stay full (batch normalisation needs more than one image) and epochs equally long.
 
-    ``mask``: a function from an image's name to its mask uint8 ``[H,W]``, such as one that reads the
-    pseudo-masks of a run; it may raise `DataError`. Without it, items carry the image-level labels.
+    ``mask``: a function from an image's name to its mask, or to maps that soft labels are made of, such as
+    one that reads the pseudo-masks of a run. Without it, items carry the image-level labels.
     """
 
     def __init__(
@@ -81,7 +91,7 @@ class TrainingSet(Dataset[Any]):
         images: ImageSet,
         transform: Transform,
         *,
-        mask: Callable[[str], np.ndarray] | None = None,
+        mask: ReadTarget | None = None,
         strict: bool = False,
     ) -> None:
         self.images = images
@@ -116,19 +126,24 @@ class TrainingSet(Dataset[Any]):
 
     def _read(self, index: int, passed: Sequence[Skipped]) -> Item:
         image = self.images.image(index)
-        labels = mask = None
         if self.mask is None:
             labels = torch.from_numpy(self.images.labels(index)).float()
-        else:
-            mask = self.mask(self.images.name(index))
-            if mask.shape != image.shape[:2]:
-                raise DataError(
-                    self.images.source(index),
-                    f"expected a label map of the image's size {list(image.shape[:2])}, "
-                    f"got {list(mask.shape)}",
-                )
-        pixels, target = self.transform(image, mask)
-        return Item(index, pixels, labels, target, tuple(passed))
+            pixels, _ = self.transform(image, None)
+            return Item(index, pixels, labels, None, None, tuple(passed))
+        target = self.mask(self.images.name(index))
+        if isinstance(target, SoftMaps):
+            height, width = image.shape[:2]
+            pixels, probs = self.transform(image, target.probabilities((height, width)))
+            assert probs is not None
+            soft = SoftLabels(torch.from_numpy(target.ids), probs.half())
+            return Item(index, pixels, None, None, soft, tuple(passed))
+        if target.shape != image.shape[:2]:
+            raise DataError(
+                self.images.source(index),
+                f"expected a label map of the image's size {list(image.shape[:2])}, got {list(target.shape)}",
+            )
+        pixels, mask = self.transform(image, target)
+        return Item(index, pixels, None, mask, None, tuple(passed))
 
 
 def collate(items: Sequence[Item | _Fatal]) -> Batch | _Fatal:
@@ -140,12 +155,14 @@ def collate(items: Sequence[Item | _Fatal]) -> Batch | _Fatal:
         good.append(item)
     labels = [item.labels for item in good if item.labels is not None]
     masks = [item.mask for item in good if item.mask is not None]
+    soft = [item.soft for item in good if item.soft is not None]
     return Batch(
         indices=torch.tensor([item.i for item in good]),
         image=torch.stack([item.image for item in good]),
         labels=torch.stack(labels) if labels else None,
         mask=torch.stack(masks).long() if masks else None,
         skipped=tuple(skipped for item in good for skipped in item.skipped),
+        soft=padded(soft) if soft else None,
     )
 
 
@@ -187,7 +204,7 @@ class TrainingLoader:
         *,
         batch_size: int,
         workers: int = 0,
-        mask: Callable[[str], np.ndarray] | None = None,
+        mask: ReadTarget | None = None,
         strict: bool = False,
         skip: Skip | None = None,
     ) -> None:

@@ -1,8 +1,14 @@
 """Joint transforms of an image and its mask, for training and for inference.
 
-Each function returns a callable ``(image uint8 [H,W,3] RGB, mask uint8 [H,W] or None)`` ->
-``(float32 [3,h,w] normalised, uint8 [h,w] or None)``. Everything random comes from torch's global generator,
-which the loaders seed for every item.
+Each function returns a callable ``(image uint8 [H,W,3] RGB, target or None)`` -> ``(float32 [3,h,w]
+normalised, target or None)``. A target is one of two kinds:
+
+- labels, uint8 or uint16 ``[H,W]`` -> int32 ``[h,w]``: each pixel has the label of the nearest one. The
+  ignore label of the type (255 or 65535) becomes `NO_PART`, -1, which padding has too.
+- probabilities of M labels, float32 ``[M,H,W]`` -> float32 ``[M,h,w]``: resampled as the image is, so that
+  they keep their sum. In padding all are 0.
+
+Everything random comes from torch's global generator, which the loaders seed for every item.
 """
 
 from __future__ import annotations
@@ -17,13 +23,19 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from wsss_fast.files import IGNORE
+from wsss_fast.files import ignore_of
+
+NO_PART = -1
+"""The label of pixels that take no part in a training, whatever the type of the mask."""
 
 Transform: TypeAlias = Callable[[np.ndarray, np.ndarray | None], tuple[Tensor, Tensor | None]]
 
 
 class _Joint:
-    """Run steps on an image and, if there is one, on its mask alike. (A class, so that it can be pickled.)"""
+    """Run steps on an image and, if there is one, on its target alike. (A class, so that it can be pickled.)
+
+    In between, a target is a `tv_tensors.Mask`: int32 ``[H,W]`` or float32 ``[M,H,W]``.
+    """
 
     def __init__(self, *steps: Callable[..., object]) -> None:
         self.steps = v2.Compose(list(steps))
@@ -32,8 +44,17 @@ class _Joint:
         pixels = tv_tensors.Image(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
         if mask is None:
             return _plain(self.steps(pixels)), None
-        pixels, target = self.steps(pixels, tv_tensors.Mask(torch.from_numpy(np.array(mask))))
+        pixels, target = self.steps(pixels, tv_tensors.Mask(torch.from_numpy(_target(mask))))
         return _plain(pixels), _plain(target)
+
+
+def _target(mask: np.ndarray) -> np.ndarray:
+    """A copy of the target in the type that the steps take."""
+    if mask.dtype == np.float32:
+        return mask.copy()
+    labels = mask.astype(np.int32)
+    labels[mask == ignore_of(mask.dtype)] = NO_PART
+    return labels
 
 
 def _plain(value: Tensor) -> Tensor:
@@ -54,6 +75,11 @@ class RandomScale(torch.nn.Module):
         image = F.resize(image, size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True)
         if mask is None:
             return image
+        if mask.is_floating_point():
+            shares = F.resize(
+                mask.as_subclass(Tensor), size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
+            )
+            return image, tv_tensors.Mask(shares)
         # torchvision resizes masks by plain "nearest", which is off by up to half a pixel against the image.
         exact = F.resize(
             mask.as_subclass(Tensor)[None], size, interpolation=v2.InterpolationMode.NEAREST_EXACT
@@ -78,7 +104,7 @@ class RandomCropOrKeep(torch.nn.Module):
 class RandomPad(torch.nn.Module):
     """Put an image of at most ``size`` at a random place of a square of ``size`` pixels.
 
-    Around it the image gets ``fill`` (0 to 255, one a channel) and the mask 255.
+    Around it the image gets ``fill`` (0 to 255, one a channel), labels get -1 and probabilities 0.
     """
 
     def __init__(self, size: int, fill: Sequence[float]) -> None:
@@ -90,12 +116,12 @@ class RandomPad(torch.nn.Module):
         height, width = inputs[0].shape[-2:]
         top, left = (int(torch.randint(self.size - side + 1, ())) for side in (height, width))
         padding = [left, top, self.size - width - left, self.size - height - top]
-        return _one_or_all(
-            [
-                F.pad(value, padding, fill=IGNORE if isinstance(value, tv_tensors.Mask) else self.fill)
-                for value in inputs
-            ]
-        )
+        return _one_or_all([F.pad(value, padding, fill=self._around(value)) for value in inputs])
+
+    def _around(self, value: Tensor) -> float | list[float]:
+        if not isinstance(value, tv_tensors.Mask):
+            return self.fill
+        return 0 if value.is_floating_point() else NO_PART
 
 
 def _one_or_all(values: list[Tensor]) -> object:
@@ -125,7 +151,7 @@ def classifier_transform(
 def irnet_transform(
     *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
 ) -> Transform:
-    """For step 2: random scale, crop or padding to a square, flip. Padding is ``mean`` and ignored (255)."""
+    """For step 2: random scale, crop or padding to a square, flip. Padding is ``mean`` and ignored (-1)."""
     return _square(image_size, min_scale, max_scale, mean, std)
 
 

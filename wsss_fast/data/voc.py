@@ -5,7 +5,8 @@
 - The image-level labels: ``labels.csv`` at the root if there is one (the columns ``name`` and one a class
   with 0 or 1; its columns are the classes), else ``Annotations/<name>.xml``, where a class is present if an
   object of it is, a difficult or truncated one too (the classes are then VOC's 20 unless others are given).
-- ``SegmentationClass/<name>.png`` (may be missing for some images): masks for evaluation, 255 = ignore.
+- ``SegmentationClass/<name>.png`` (may be missing for some images): masks for evaluation, 255 = ignore (65535
+  in a PNG of 16 bits).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +52,11 @@ def feature_backbone(config: BackboneConfig) -> nn.Module:
     return model
 
 
+def feature_levels(config: BackboneConfig, levels: Sequence[int]) -> nn.Module:
+    """The backbone as a list of some of its feature maps, by their index in timm."""
+    return _create(config, features_only=True, out_indices=tuple(levels))
+
+
 def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, for RGB in [0, 1], of the images this backbone was pretrained on."""
     pretrained = timm.get_pretrained_cfg(config.name)
@@ -62,7 +68,7 @@ def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[floa
 def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     if not timm.is_model(config.name):
         raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")
-    state = None if config.weights in ("none", "timm") else _read_weights(config)
+    state = None if config.weights in ("none", "timm") else read_weights(config)
     if state is not None:
         source: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     else:
@@ -108,7 +114,8 @@ def _check_complete(config: BackboneConfig, model: nn.Module, state: State) -> N
         )
 
 
-def _read_weights(config: BackboneConfig) -> State:
+def read_weights(config: BackboneConfig) -> State:
+    """The tensors of the file that ``weights`` names."""
     if config.weights == "package":
         return _package_weights(config)
     path = Path(config.weights).expanduser()

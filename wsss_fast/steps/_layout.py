@@ -10,9 +10,14 @@ from wsss_fast.config import Config, Split
 def pseudo_masks(config: Config, split: Split, threshold: float | None = None) -> Path:
     """The folder of the pseudo-masks of a threshold; by default those that the segmenter is trained on."""
     if threshold is None:
-        chosen = config.segmenter.mask_threshold
-        threshold = config.pseudo_masks.thresholds[0] if chosen is None else chosen
+        threshold = mask_threshold(config)
     return walk_maps(config, split) / f"{threshold:g}"
+
+
+def mask_threshold(config: Config) -> float:
+    """The threshold of the pseudo-masks that the segmenter is trained on."""
+    chosen = config.segmenter.mask_threshold
+    return config.pseudo_masks.thresholds[0] if chosen is None else chosen
 
 
 def walk_maps(config: Config, split: Split) -> Path:

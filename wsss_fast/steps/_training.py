@@ -9,14 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.data import ImageSet
-from wsss_fast.data.loading import Batch, TrainingLoader
+from wsss_fast.data.loading import Batch, ReadTarget, TrainingLoader
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
 from wsss_fast.steps._copies import to_host
@@ -34,7 +33,7 @@ def training_loader(
     this: Step,
     images: ImageSet,
     transform: Transform,
-    mask: Callable[[str], np.ndarray] | None = None,
+    mask: ReadTarget | None = None,
 ) -> TrainingLoader:
     """Batches of the images with their labels, or with their masks where ``mask`` reads them."""
     return TrainingLoader(

@@ -1,19 +1,23 @@
-"""Step 3: masks from the trained segmenter, plain and with test-time augmentation."""
+"""Step 3: masks from the trained segmenter: plain, with test-time augmentation, and refined by the CRF."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.files import write_mask
-from wsss_fast.models.backbone import normalization
-from wsss_fast.models.segmenter import segmenter
+from wsss_fast.files import mask_dtype, write_mask
+from wsss_fast.models.segmenter import normalization, segmenter
 from wsss_fast.nn import TTA
 from wsss_fast.steps._copies import to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
+from wsss_fast.steps._refine import refined_labels, worth_refining
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
 
@@ -21,9 +25,14 @@ STEP = "predict"
 
 
 def predict(config: Config) -> None:
-    """Write ``predict/<split>/single/<name>.png`` and, with ``predict.tta``, ``.../tta/<name>.png``.
+    """Write ``predict/<split>/single/<name>.png``; with ``predict.tta`` also ``.../tta/<name>.png``, and with
+    ``predict.crf`` ``.../crf/<name>.png``, which is ``tta`` (``single`` without it) after the dense CRF.
 
-    No image labels are used. Masks have the size of the image.
+    No image labels are used. Masks have the size of the image, and 16 bits for more than 254 classes.
+
+    The CRF takes the mean probabilities as they are, by the section ``crf`` of the config (but for
+    ``gt_prob``). Classes that are no pixel's best and reach 1 % nowhere in the image are left out of it, so
+    that its cost goes with what is in the image; the probabilities of all classes exist for one batch.
     """
     with step(config, STEP) as this:
         if this.done:
@@ -32,27 +41,47 @@ def predict(config: Config) -> None:
         backbone = config.segmenter.backbone
         normalize = Normalize(*normalization(backbone), device)
         classes = len(open_images(config.data, "train").classes)
+        dtype = mask_dtype(classes)
         model = trained(segmenter(backbone.without_weights(), 1 + classes), config, "train-segmenter", device)
         network = _AnswersOn(model, op_device(device))
-        stride = backbone.output_stride
-        predictors = {"single": TTA(network, scales=(1.0,), hflip=False, stride=stride, output="labels")}
+        views: dict[str, tuple[Sequence[float], bool]] = {"single": ((1.0,), False)}
         if config.predict.tta:
-            predictors["tta"] = TTA(
-                network,
-                scales=config.predict.scales,
-                hflip=config.predict.hflip,
-                stride=stride,
-                output="labels",
-            )
+            views["tta"] = (config.predict.scales, config.predict.hflip)
+        refined = list(views)[-1] if config.predict.crf else None
         for role in config.predict.splits:
             images = open_images(config.data, role)
-            for mode, predictor in predictors.items():
-                folder = this.folder / role / mode
-                label = f"{role}, {mode}"
-                for batch in equal_size_batches(config, this, images, label, folder, ".png"):
-                    (masks,) = to_host([predictor(normalize(batch.images))])
-                    for name, mask in zip(batch.names, masks.numpy(), strict=True):
-                        write_mask(folder / f"{name}.png", mask)
+            for mode, (scales, hflip) in views.items():
+                predictor = TTA(
+                    network,
+                    scales=scales,
+                    hflip=hflip,
+                    stride=backbone.output_stride,
+                    output="mean" if mode == refined else "labels",
+                )
+                folder, last = this.folder / role / mode, this.folder / role / mode
+                if mode == refined:
+                    last = this.folder / role / "crf"  # written last, it says that an image is finished
+                for batch in equal_size_batches(config, this, images, f"{role}, {mode}", last, ".png"):
+                    answer = predictor(normalize(batch.images))
+                    if mode != refined:
+                        (masks,) = to_host([answer])
+                        _write(folder, batch.names, masks, dtype)
+                        continue
+                    labels = answer.argmax(1)
+                    masks, seen = to_host([labels, worth_refining(answer, labels)])
+                    _write(folder, batch.names, masks, dtype)
+                    after = [
+                        refined_labels(image, probs, np.flatnonzero(chosen), config.crf)
+                        for image, probs, chosen in zip(batch.images, answer, seen.numpy(), strict=True)
+                    ]
+                    _write(last, batch.names, to_host(after), dtype)
+
+
+def _write(
+    folder: Path, names: Sequence[str], masks: Sequence[Tensor] | Tensor, dtype: type[np.uint8 | np.uint16]
+) -> None:
+    for name, mask in zip(names, masks, strict=True):
+        write_mask(folder / f"{name}.png", mask.numpy().astype(dtype))
 
 
 class _AnswersOn(nn.Module):

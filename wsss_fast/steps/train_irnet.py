@@ -48,9 +48,7 @@ def train_irnet(config: Config) -> None:
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
             boundary, displacement = network(to_device(batch.image, fabric.device))
-            mask = to_device(batch.mask, ops)
-            mask = mask.masked_fill(mask == 255, -1)  # BRIDGE: until Batch.mask has -1 by itself
-            labels = to_cells(mask, (boundary.shape[2], boundary.shape[3]))
+            labels = to_cells(to_device(batch.mask, ops), (boundary.shape[2], boundary.shape[3]))
             result = criterion(boundary.to(ops), displacement.to(ops), labels)
             return result.total, {
                 "positive": result.positive,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import Batch
-from wsss_fast.data.transforms import segmenter_transform
-from wsss_fast.files import IGNORE
-from wsss_fast.models.backbone import normalization
-from wsss_fast.models.segmenter import segmenter
+from wsss_fast.data.loading import Batch, ReadTarget
+from wsss_fast.data.soft_labels import SoftLabels
+from wsss_fast.data.transforms import NO_PART, segmenter_transform
+from wsss_fast.models.segmenter import normalization, segmenter
 from wsss_fast.steps._copies import to_device
-from wsss_fast.steps._device import make_fabric, seed_first_weights
+from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
 from wsss_fast.steps._layout import pseudo_masks
 from wsss_fast.steps._maps import MaskFolder
+from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
+from wsss_fast.steps._soft_labels import soft_label_folder
 from wsss_fast.steps._step import step
 from wsss_fast.steps._training import LossParts, fit, training_loader
 
@@ -25,7 +25,12 @@ STEP = "train-segmenter"
 
 
 def train_segmenter(config: Config) -> None:
-    """Write ``train-segmenter/weights.safetensors`` and ``history.csv``."""
+    """Write ``train-segmenter/weights.safetensors`` and ``history.csv``.
+
+    It is trained on the pseudo-masks of ``segmenter.mask_threshold``, or with ``segmenter.labels: soft`` on
+    the maps that they were made of. With ``segmenter.crf_loss.weight`` above 0 the history has the two parts
+    of the loss, ``cross_entropy`` and ``crf``, beside their sum.
+    """
     with step(config, STEP) as this:
         if this.done:
             return
@@ -33,7 +38,11 @@ def train_segmenter(config: Config) -> None:
         training = config.segmenter
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
-        masks = pseudo_masks(config, "train")
+        targets: ReadTarget
+        if training.labels == "soft":
+            targets = soft_label_folder(config, "train", images.classes)
+        else:
+            targets = MaskFolder(pseudo_masks(config, "train"))
         transform = segmenter_transform(
             image_size=training.image_size,
             min_scale=training.min_scale,
@@ -41,17 +50,21 @@ def train_segmenter(config: Config) -> None:
             mean=mean,
             std=std,
         )
-        loader = training_loader(config, training, this, images, transform, MaskFolder(masks))
+        loader = training_loader(config, training, this, images, transform, targets)
         seed_first_weights(config, STEP)
         model = segmenter(training.backbone, 1 + len(images.classes))
+        crf = None
+        if training.crf_loss.weight > 0:
+            crf = CrfBesideIt(training.crf_loss, mean, std, op_device(fabric.device))
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
-            assert batch.mask is not None
+            # The network may compute in half precision, the losses do not.
             logits = network(to_device(batch.image, fabric.device)).float()
-            target = to_device(batch.mask, fabric.device)
-            # A batch may hold nothing but padding; the mean over no pixel would be NaN.
-            total = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
-            return total / (target != IGNORE).sum().clamp(min=1), {}
+            entropy, part = _cross_entropy(logits, batch)
+            if crf is None:
+                return entropy, {}
+            regular = crf(batch.image, logits, part).to(fabric.device)
+            return entropy + regular, {"cross_entropy": entropy, "crf": regular}
 
         encoder = list(cast(nn.Module, model.encoder).parameters())
         known = {id(p) for p in encoder}
@@ -69,3 +82,13 @@ def train_segmenter(config: Config) -> None:
             folder=this.folder,
         )
         this.items = len(images)
+
+
+def _cross_entropy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The loss by the batch's labels, and which pixels take part in it: bool ``[N,S,S]``."""
+    if batch.soft is not None:
+        soft = SoftLabels(*(to_device(value, logits.device) for value in batch.soft))
+        return soft_cross_entropy(logits, soft), (soft.probs > 0).any(1)
+    assert batch.mask is not None
+    labels = to_device(batch.mask, logits.device)
+    return hard_cross_entropy(logits, labels), labels != NO_PART

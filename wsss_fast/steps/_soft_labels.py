@@ -1,0 +1,39 @@
+"""Soft labels of a run: the maps after the random walk, with the thresholds of the pseudo-masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsss_fast.config import Config, Split
+from wsss_fast.data.soft_labels import SoftMaps
+from wsss_fast.files import read_npz
+from wsss_fast.steps._layout import mask_threshold, walk_maps
+
+
+@dataclass(frozen=True)
+class SoftLabelFolder:
+    """Reads the maps of a name from a folder of a run; passes to worker processes as it is."""
+
+    folder: Path
+    threshold: float
+    own: Mapping[int, float]
+    """Thresholds of classes, by id, that have one of their own."""
+
+    def __call__(self, name: str) -> SoftMaps:
+        arrays = read_npz(self.folder / f"{name}.npz", "classes", "walk")
+        classes = arrays["classes"].astype(np.int64)
+        own = [self.own.get(int(label), self.threshold) for label in classes]
+        return SoftMaps(classes, arrays["walk"], self.threshold, np.array(own))
+
+
+def soft_label_folder(config: Config, split: Split, classes: Sequence[str]) -> SoftLabelFolder:
+    """``classes``: the names of the classes with the ids 1, 2, ..."""
+    own: dict[int, float] = {}
+    person = config.person
+    if person.merge != "none":
+        own[1 + list(classes).index(person.name)] = person.threshold
+    return SoftLabelFolder(walk_maps(config, split), mask_threshold(config), own)
