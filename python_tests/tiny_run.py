@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import nn
+
 from wsss_fast.config import (
     BackboneConfig,
     CamsConfig,
@@ -36,3 +38,10 @@ def tiny_config(output: Path, data: DataConfig | None = None) -> Config:
             backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, lr_backbone=0.01, lr_head=0.01
         ),
     )
+
+
+def use_every_branch(model: nn.Module) -> None:
+    """Give residual branches weight: timm starts the last norm of each at zero."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)

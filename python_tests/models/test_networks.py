@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from wsss_fast.config import BackboneConfig, ConfigError
 from wsss_fast.models.backbone import WeightsError, classification_backbone, feature_backbone, normalization
-from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.models.classifier import Classifier
 from wsss_fast.models.irnet import IRNet, boundary_and_displacement, boundary_map
 from wsss_fast.models.segmenter import segmenter
 
@@ -30,29 +30,6 @@ def classifier() -> Classifier:
 
 def test_classifier_gives_one_logit_a_class(classifier: Classifier) -> None:
     assert classifier(torch.randn(2, 3, 64, 48)).shape == (2, 4)
-
-
-def test_grad_cams_equal_one_backward_pass_a_class(classifier: Classifier) -> None:
-    images = torch.randn(3, 3, 64, 48)
-    present = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.bool)
-    maps = grad_cams(classifier, images, present)
-    features = classifier.features(images).detach().requires_grad_()
-    logits = classifier.classify(features)
-    expected = torch.zeros_like(maps)
-    for image in range(3):
-        for k in range(4):
-            if present[image, k]:
-                (gradient,) = torch.autograd.grad(logits[image, k], features, retain_graph=True)
-                weights = gradient[image].mean((1, 2), keepdim=True)
-                expected[image, k] = (weights * features[image]).sum(0).detach()
-    torch.testing.assert_close(maps, expected)
-    assert maps[0, 1].eq(0).all()
-    assert maps[0, 0].abs().max() > 0
-
-
-def test_grad_cams_leave_no_gradient_behind(classifier: Classifier) -> None:
-    grad_cams(classifier, torch.randn(1, 3, 64, 64), torch.ones(1, 4, dtype=torch.bool))
-    assert all(p.grad is None for p in classifier.parameters())
 
 
 def test_irnet_maps_are_a_quarter_of_the_image_rounded_up() -> None:

@@ -21,7 +21,8 @@ import wsss_fast
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
-from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.models.activation_maps import activation_maps
+from wsss_fast.models.classifier import Classifier
 from wsss_fast.steps import _device
 from wsss_fast.steps._graph import graph
 from wsss_fast.steps._maps import UNSURE, Cams, crf_labels, local_labels, to_class_ids
@@ -317,8 +318,9 @@ def test_multiscale_cams_of_one_scale_are_grad_cams_resampled() -> None:
     model = Classifier(BackboneConfig(name="test_resnet", output_stride=16), 3).eval()
     images = torch.randn(2, 3, 64, 48)
     present = torch.tensor([[1, 0, 1], [0, 1, 0]], dtype=torch.bool)
-    strided, full = multiscale_cams(model, images, present, CamsConfig(scales=[1.0], hflip=False))
-    maps = grad_cams(model, images, present)
+    config = CamsConfig(scales=[1.0], hflip=False)
+    strided, full = multiscale_cams(model, images, present, config)
+    maps = activation_maps(model, images, present, config)
     for i in range(2):
         up = torch.nn.functional.interpolate(maps[i : i + 1], (64, 48), mode="bilinear", align_corners=False)
         expected = up[0][present[i]].relu()

@@ -21,6 +21,9 @@ class BackboneConfig:
     """Checksum that a local weight file must have."""
     output_stride: Literal[8, 16, 32] = 16
     """Input pixels a cell of the last feature map."""
+    stride_conv: Literal["3x3", "1x1"] = "3x3"
+    """Which convolution of a bottleneck block has its stride: weights converted from Caffe or Keras want the
+    first, of 1x1."""
 
     def without_weights(self) -> BackboneConfig:
         """The same network to be filled from a run folder: nothing is loaded first."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
+from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig, ConfigError
+from wsss_fast.models.vgg import dilated_features, is_vgg
 
 State = dict[str, Tensor]
 
@@ -23,9 +26,28 @@ class WeightsError(ConfigError):
     """Weights that are missing, of another network, or not the file that the config names."""
 
 
-def classification_backbone(config: BackboneConfig) -> nn.Module:
-    """The backbone up to its last feature map: images ``[B,3,H,W]`` -> ``[B,num_features,h,w]``."""
-    return _create(config, num_classes=0, global_pool="")
+def classification_backbone(config: BackboneConfig, drop_path: float = 0.0) -> nn.Module:
+    """The backbone up to its last feature map: images ``[B,3,H,W]`` -> ``[B,F,h,w]``.
+
+    Of VGG these are the convolutions alone, without the two layers of 4096 channels before its classifier.
+    ``drop_path``: how likely the last residual block is skipped in training (stochastic depth).
+    """
+    if is_vgg(config.name):
+        if drop_path:
+            raise ConfigError(
+                f"drop_path: expected 0 for {config.name!r}, which has no residual blocks, got {drop_path}"
+            )
+        whole = _create(replace(config, output_stride=32), num_classes=0)
+        return dilated_features(whole, config.output_stride)
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
+    try:
+        return _create(config, num_classes=0, global_pool="", **options)
+    except TypeError as error:  # how timm's networks refuse an argument that they do not know
+        if drop_path and "drop_path" in str(error):
+            raise ConfigError(
+                f"drop_path: expected 0 for {config.name!r}, whose blocks cannot be skipped, got {drop_path}"
+            ) from error
+        raise
 
 
 LEVELS = 5
@@ -35,13 +57,7 @@ LEVELS = 5
 def feature_backbone(config: BackboneConfig) -> nn.Module:
     """The backbone as a list of feature maps, of which the last five have strides 2, 4, 8, 16 and 32 or less;
     at most one of stride 1 comes before them."""
-    try:
-        model = _create(config, features_only=True)
-    except (AssertionError, TypeError) as error:  # how timm's networks refuse an output stride
-        raise ConfigError(
-            f"backbone.output_stride: expected one that {config.name!r} can have (often only 32), "
-            f"got {config.output_stride}"
-        ) from error
+    model = _create(config, features_only=True)
     strides = cast(Any, model).feature_info.reduction()
     expected = [min(2**level, config.output_stride) for level in range(1, LEVELS + 1)]
     if strides not in (expected, [1, *expected]):
@@ -91,11 +107,33 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
         raise WeightsError(
             f"backbone.weights: expected the weights of {config.name!r}, got {config.weights}: {error}"
         ) from error
+    except (AssertionError, TypeError) as error:  # how timm's networks refuse an output stride
+        if "drop_path" in str(error):
+            raise
+        raise ConfigError(
+            f"backbone.output_stride: expected one that {config.name!r} can have (often only 32), "
+            f"got {config.output_stride}"
+        ) from error
     finally:
         logger.setLevel(level)
     if state is not None:
         _check_complete(config, model, state)
+    place_strides(config, model)
     return model
+
+
+def place_strides(config: BackboneConfig, model: nn.Module) -> None:
+    """Move the strides of bottleneck blocks to where ``config.stride_conv`` says; timm has them at 3x3."""
+    if config.stride_conv == "3x3":
+        return
+    blocks = [block for block in model.modules() if isinstance(block, Bottleneck)]
+    if not blocks:
+        raise ConfigError(
+            f"backbone.stride_conv: expected '3x3' for {config.name!r}, which has no bottleneck blocks of "
+            f"ResNet, got {config.stride_conv!r}"
+        )
+    for block in blocks:
+        block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
 
 
 def _check_complete(config: BackboneConfig, model: nn.Module, state: State) -> None:

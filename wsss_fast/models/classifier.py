@@ -1,25 +1,32 @@
-"""Step 1: the multi-label classifier and its activation maps."""
+"""Step 1: the multi-label classifier."""
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_fast.config import BackboneConfig
+from wsss_fast.config import BackboneConfig, ConfigError
 from wsss_fast.models.backbone import classification_backbone
+
+_SIDE = 64
+"""Pixels of the image that shows what a backbone gives: a multiple of every stride."""
 
 
 class Classifier(nn.Module):
-    """Backbone, global average pooling, one linear layer: ``[B,3,H,W]`` -> logits ``[B,K]``."""
+    """Backbone, global average pooling, one linear layer: ``[B,3,H,W]`` -> logits ``[B,K]``.
 
-    def __init__(self, config: BackboneConfig, classes: int, dropout: float = 0.0) -> None:
+    ``dropout``: before the linear layer. ``drop_path``: stochastic depth of the backbone. Raises
+    `ConfigError` for a network of timm that gives no feature map (vision transformers).
+    """
+
+    def __init__(
+        self, config: BackboneConfig, classes: int, dropout: float = 0.0, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
-        self.backbone = classification_backbone(config)
+        self.backbone = classification_backbone(config, drop_path)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(cast(int, self.backbone.num_features), classes)
+        self.head = nn.Linear(_channels(self.backbone, config.name), classes)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -35,28 +42,20 @@ class Classifier(nn.Module):
         return logits
 
 
-def grad_cams(model: Classifier, images: Tensor, present: Tensor) -> Tensor:
-    """Grad-CAM (Selvaraju et al., ICCV 2017) of the classes present, at the last feature map.
-
-    ``images`` ``[B,3,H,W]`` normalised; ``present`` ``[B,K]`` bool, best on the CPU: how many classes there
-    are is looked up in it. Returns ``[B,K,h,w]`` float32 before the ReLU, zero for absent classes. The model
-    is run in the mode it is in: use ``model.eval()``. The backbone runs once; only the classifying layers are
-    differentiated, once for the first class of every image, once for the second, and so on, so the classes of
-    an image never mix their gradients.
-    """
-    with torch.no_grad():
-        features = model.features(images)
-    features = features.float().detach().requires_grad_()
-    with torch.enable_grad():
-        logits = model.classify(features)
-    maps = torch.zeros(*present.shape, *features.shape[2:], device=features.device)
-    nth = present.cumsum(1) * present  # 1 at the first class present, 2 at the second, ...
-    most = int(nth.max()) if nth.numel() else 0
-    nth = nth.to(features.device, non_blocking=True)
-    for n in range(1, most + 1):
-        chosen = nth == n  # at most one class of an image; no index, for which a device is waited for
-        (gradient,) = torch.autograd.grad(logits, features, chosen.to(logits.dtype), retain_graph=n < most)
-        weights = gradient.mean(dim=(2, 3), keepdim=True)
-        of_nth = (weights * features.detach()).sum(1, keepdim=True)
-        maps = torch.where(chosen[:, :, None, None], of_nth, maps)
-    return maps
+def _channels(backbone: nn.Module, name: str) -> int:
+    """The channels of the last feature map, by trying: timm's attributes mean different things."""
+    training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = backbone(torch.zeros(1, 3, _SIDE, _SIDE))
+        # Swin has its channels last, plain transformers have tokens.
+        if features.ndim != 4 or max(features.shape[2:]) > _SIDE // 8:
+            raise ValueError(f"features of shape {list(features.shape)}")
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"backbone.name: expected a network with a feature map [B,F,h,w], got {name!r} ({error})"
+        ) from error
+    finally:
+        backbone.train(training)
+    return int(features.shape[1])

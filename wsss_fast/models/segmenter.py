@@ -50,6 +50,7 @@ def segmenter(config: BackboneConfig, classes: int) -> nn.Module:
         levels = model.encoder.model.feature_info.out_indices
         weights = backbone.feature_levels(config, levels).state_dict()
         model.encoder.model.load_state_dict(weights)
+        backbone.place_strides(config, model.encoder.model)
     elif config.weights != "none":
         _load_own_weights(model.encoder, config)
     return cast(nn.Module, model)

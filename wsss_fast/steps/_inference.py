@@ -49,12 +49,20 @@ class ImageBatch:
 
 
 def each_image(
-    config: Config, this: Step, images: ImageSet, label: str, folder: Path | None = None, suffix: str = ""
+    config: Config,
+    this: Step,
+    images: ImageSet,
+    label: str,
+    folder: Path | None = None,
+    suffix: str = "",
+    *,
+    labels: bool = True,
 ) -> Iterator[Loaded]:
     """The images whose output ``folder/<name><suffix>`` is not there yet (all, without a folder).
 
-    Shows a progress bar named after the step and ``label``. Unreadable images, and images with unreadable
-    labels, are noted in the step, or stop it when ``data.strict`` is set.
+    Shows a progress bar named after the step and ``label``. Unreadable images are noted in the step, or stop
+    it when ``data.strict`` is set; so are images with unreadable labels, unless a step has no use for
+    ``labels``.
     """
     todo = list(range(len(images)))
     if folder is not None:
@@ -64,7 +72,7 @@ def each_image(
             images,
             todo,
             workers=config.data.workers,
-            labels=True,
+            labels=labels,
             strict=config.data.strict,
             skip=this.skip,
         ):
@@ -75,11 +83,18 @@ def each_image(
 
 
 def equal_size_batches(
-    config: Config, this: Step, images: ImageSet, label: str, folder: Path | None = None, suffix: str = ""
+    config: Config,
+    this: Step,
+    images: ImageSet,
+    label: str,
+    folder: Path | None = None,
+    suffix: str = "",
+    *,
+    labels: bool = True,
 ) -> Iterator[ImageBatch]:
     """As :func:`each_image`, in batches of consecutive images of one size."""
     waiting: list[Loaded] = []
-    for item in each_image(config, this, images, label, folder, suffix):
+    for item in each_image(config, this, images, label, folder, suffix, labels=labels):
         height, width = item.image.shape[:2]
         limit = max(1, _BATCH_PIXELS // (height * width))
         if waiting and (waiting[0].image.shape != item.image.shape or len(waiting) >= limit):

@@ -1,7 +1,8 @@
-"""Step 1: multiscale Grad-CAMs of the classes that the image labels name."""
+"""Step 1: multiscale activation maps of the classes that the image labels name, or that are predicted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -13,12 +14,14 @@ import wsss_fast
 from wsss_fast.config import CamsConfig, Config
 from wsss_fast.data import open_images
 from wsss_fast.files import write_npz
+from wsss_fast.models.activation_maps import activation_maps, target_layer
 from wsss_fast.models.backbone import normalization
-from wsss_fast.models.classifier import Classifier, grad_cams
+from wsss_fast.models.classifier import Classifier
+from wsss_fast.steps._classes import learnt_classes
 from wsss_fast.steps._copies import to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import Normalize, equal_size_batches
-from wsss_fast.steps._step import step
+from wsss_fast.steps._step import Step, step
 from wsss_fast.steps._weights import trained
 
 STEP = "make-cams"
@@ -29,39 +32,70 @@ def make_cams(config: Config) -> None:
 
     Each file holds ``classes`` (ids of the classes present), ``strided`` (the maps at 1/stride of the image)
     and ``full`` (at the size of the image), every map divided by its maximum. An image without any class gets
-    empty maps.
+    empty maps, and so does every class of ``classifier.exclude``.
+
+    With ``cams.classes: predicted`` the image labels are not read: present is what the classifier gives a
+    score of at least ``cams.min_score`` for the image at its own size, and in any case the best class.
     """
     with step(config, STEP) as this:
         if this.done:
             return
         device = device_of(config)
+        classes = learnt_classes(config, open_images(config.data, "train").classes)
         backbone = config.classifier.backbone
+        network = Classifier(backbone.without_weights(), len(classes))
+        model = trained(network, config, "train-classifier", device)
         normalize = Normalize(*normalization(backbone), device)
-        classes = len(open_images(config.data, "train").classes)
-        model = trained(Classifier(backbone.without_weights(), classes), config, "train-classifier", device)
-        for role in ("train", "val"):
-            images = open_images(config.data, role)
-            folder = this.folder / role
-            for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
-                present = torch.from_numpy(np.stack([images.labels(i) for i in batch.indices]))
-                strided, full = multiscale_cams(model, normalize(batch.images), present, config.cams)
-                maps = to_host([*strided, *(m.half() for m in full)])
-                halfway = len(strided)
-                for name, there, *pair in zip(
-                    batch.names, present.numpy(), maps[:halfway], maps[halfway:], strict=True
-                ):
-                    write_npz(
-                        folder / f"{name}.npz",
-                        classes=(np.flatnonzero(there) + 1).astype(np.int16),
-                        strided=pair[0].numpy(),
-                        full=pair[1].numpy(),
-                    )
+        write_cams(config, this, model, normalize, classes, least=1)
+
+
+def write_cams(
+    config: Config, this: Step, model: Classifier, normalize: Normalize, classes: Sequence[int], *, least: int
+) -> None:
+    """Write the maps of a classifier's ``classes`` (columns of the image labels) into the step's folder.
+
+    ``least``: how many classes an image has at the least where they are predicted.
+    """
+    target_layer(model, config.cams)  # says what is wrong with it before the first image
+    named = config.cams.classes == "labels"
+    columns = np.asarray(classes)
+    for role in ("train", "val"):
+        images = open_images(config.data, role)
+        folder = this.folder / role
+        for batch in equal_size_batches(config, this, images, role, folder, ".npz", labels=named):
+            pixels = normalize(batch.images)
+            if named:
+                present = torch.from_numpy(np.stack([images.labels(i)[columns] for i in batch.indices]))
+            else:
+                present = predicted_classes(model, pixels, config.cams.min_score, least)
+            strided, full = multiscale_cams(model, pixels, present, config.cams)
+            maps = to_host([*strided, *(m.half() for m in full)])
+            halfway = len(strided)
+            for name, there, *pair in zip(
+                batch.names, present.numpy(), maps[:halfway], maps[halfway:], strict=True
+            ):
+                write_npz(
+                    folder / f"{name}.npz",
+                    classes=(columns[there] + 1).astype(np.int32),
+                    strided=pair[0].numpy(),
+                    full=pair[1].numpy(),
+                )
+
+
+@torch.no_grad()
+def predicted_classes(model: Classifier, images: Tensor, min_score: float, least: int) -> Tensor:
+    """The classes ``[B,K]`` bool, on the CPU, with a score of at least ``min_score``, in [0, 1]; the
+    ``least`` best ones in any case."""
+    scores = model(images).float().sigmoid()
+    best = torch.zeros_like(scores).scatter(1, scores.topk(least, dim=1).indices, 1.0)
+    (present,) = to_host([(scores >= min_score) | (best > 0)])
+    return present
 
 
 def multiscale_cams(
     model: Classifier, images: Tensor, present: Tensor, config: CamsConfig
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Grad-CAMs summed over scales and mirroring, at the stride of the walk and at full size.
+    """Activation maps summed over scales and mirroring, at the stride of the walk and at full size.
 
     ``images`` ``[B,3,H,W]`` normalised, ``present`` ``[B,K]`` bool on the CPU. Returns two lists of B
     tensors ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
@@ -76,7 +110,7 @@ def multiscale_cams(
         if size != (height, width):
             view = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
         for mirror in (False, True) if config.hflip else (False,):
-            cams.append(grad_cams(model, view.flip(-1) if mirror else view, present).to(ops))
+            cams.append(activation_maps(model, view.flip(-1) if mirror else view, present, config).to(ops))
             flipped.append(mirror)
     strided_size = (-(-height // config.stride), -(-width // config.stride))
     fused = wsss_fast.fuse_cams(
