@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import close
 
+pytest.importorskip("torchvision", reason="needs the pipeline extra")
+
 from wsss_fast.data.soft_labels import SoftLabels, SoftMaps, padded
+from wsss_fast.data.transforms import segmenter_transform
 
 
 def soft(maps: list[list[float]], threshold: float, own: list[float] | None = None) -> SoftMaps:
@@ -57,6 +62,23 @@ def test_the_most_probable_label_is_the_hard_one(size: tuple[int, int]) -> None:
     resampled = resampled / (resampled.max() + 1e-5)
     hard = torch.cat([torch.full((1, *size), 0.4), resampled]).argmax(0)
     assert torch.equal(torch.from_numpy(found).argmax(0), hard)
+
+
+def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
+    maps = SoftMaps(np.array([1, 2]), torch.rand(2, 47, 63).numpy(), 0.3, np.full(2, 0.3))
+    transform = segmenter_transform(
+        image_size=160, min_scale=0.5, max_scale=2, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    image = np.zeros((187, 251, 3), np.uint8)
+    results = []
+    for count in (1, 2, 4):
+        threads(count)
+        probs = maps.probabilities((187, 251))
+        torch.manual_seed(2)
+        results.append((torch.from_numpy(probs), transform(image, probs)[1]))
+    for other in results[1:]:
+        assert torch.equal(other[0], results[0][0])
+        assert torch.equal(other[1], results[0][1])  # type: ignore[arg-type]
 
 
 def test_a_batch_holds_no_more_than_the_classes_of_its_images() -> None:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wsss_fast._bilinear import bilinear
+
 
 class SoftLabels(NamedTuple):
     """Of one image; of a batch, with a leading N. Only of classes present, never of all of the data set."""
@@ -56,7 +58,7 @@ class SoftMaps:
             return np.ones((1, *size), np.float32)
         maps = torch.from_numpy(self.maps.astype(np.float32))
         if maps.shape[1:] != size:
-            maps = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+            maps = bilinear(maps, size)
         maps /= maps.max() + 1e-5
         units = [1.0 if own == self.threshold else self.threshold / own for own in self.own.tolist()]
         shares = F.pad(maps * torch.tensor(units).view(-1, 1, 1), (0, 0, 0, 0, 1, 0), value=self.threshold)
