@@ -17,7 +17,7 @@ CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradie
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops roofline clean
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -29,6 +29,7 @@ help:
 	@echo "make bench-crf  the dense CRF against its bars: speed, memory, accuracy (PHOTOS=DIR, or synthetic)"
 	@echo "make bench-cuda the ops on this machine's GPU against their bars (scripts/gpu_check.sh does that and more)"
 	@echo "make bench-ops  the other ops against theirs (DENSE=1 measures the walk's dense matrix too, in minutes)"
+	@echo "make bench-steps  two whole steps beside the established packages (PHOTOS=DIR, DENSE=1 as above)"
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make clean  remove builds and the virtual environment"
 
@@ -101,6 +102,9 @@ bench-cuda: dev
 
 bench-ops: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/ops_table.py $(if $(DENSE),--dense)
+
+bench-steps: dev
+	PYTHONPATH=. $(BIN)/python benchmarks/steps_table.py $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(DENSE),--dense)
 
 roofline: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/roofline.py

@@ -58,7 +58,9 @@ def make_up_run(config: Config, steps: tuple[str, ...] = tuple(graph(Config())))
     """Write the outputs of the steps.
 
     The object is 8 columns wide. By the CAMs it is 9 wide at thresholds below 0.2, 8 below 0.4, 7 below 0.8;
-    by the random walk 7, by the segmenter 10, with augmentation 8.
+    by the random walk 7, by its maps (which fall from 1 to 0 between the columns 5 and 10) 10 wide below 0.1,
+    9 below 0.3, 8 below 0.6; at other thresholds of the config the pseudo-masks are 5 wide; by the segmenter
+    10, with augmentation 8, after the CRF 9.
     """
     root = Path(config.output)
     for number, step in enumerate(steps):
@@ -102,14 +104,19 @@ def make_up_run(config: Config, steps: tuple[str, ...] = tuple(graph(Config())))
                 write_npz(
                     folder / f"{name}.npz",
                     classes=np.array([label], np.int16),
-                    walk=np.linspace(1, 0, 12, dtype=np.float16).reshape(1, 3, 4),
+                    walk=np.tile(np.array([0.5, 0.5, 0, 0], np.float16), (1, 3, 1)),
                     boundary=np.linspace(0, 1, 12, dtype=np.float16).reshape(3, 4),
                 )
+                for threshold in config.pseudo_masks.thresholds:
+                    path = _layout.pseudo_masks(config, split, threshold) / f"{name}.png"
+                    write_mask(path, half(label, 5))
                 write_mask(_layout.pseudo_masks(config, split) / f"{name}.png", half(label, 7))
             if "predict" in steps:
                 write_mask(root / "predict" / split / "single" / f"{name}.png", half(label, 10))
                 if config.predict.tta:
                     write_mask(root / "predict" / split / "tta" / f"{name}.png", half(label, 8))
+                if config.predict.crf:
+                    write_mask(root / "predict" / split / "crf" / f"{name}.png", half(label, 9))
 
 
 def made_up_config(output: Path, **changes: object) -> Config:

@@ -227,7 +227,7 @@ def test_types_in_words() -> None:
 def test_without_the_pipeline_extra(tmp_path: Path) -> None:
     for hidden, arguments in (
         ("jsonargparse", ["evaluate"]),
-        ("torchmetrics", ["evaluate", "--output", str(tmp_path)]),
+        ("matplotlib", ["evaluate", "--output", str(tmp_path)]),
     ):
         result = shell(*arguments, cwd=tmp_path, hide=hidden)
         assert result.returncode == 1, result.stderr

@@ -17,11 +17,11 @@ import pytest
 from made_up_run import CLASSES, SIZE, MadeUpImages, made_up_config, make_up_run
 from PIL import Image
 
-pytest.importorskip("torchmetrics", reason="needs the pipeline extra")
+pytest.importorskip("matplotlib", reason="needs the pipeline extra")
 
 from wsss_fast import report as module
 from wsss_fast._report_charts import training_charts
-from wsss_fast._report_pictures import COLUMNS, boundaries, heat, overlay
+from wsss_fast._report_pictures import COLUMNS, IGNORED_COLOUR, boundaries, colour_of, heat, overlay
 from wsss_fast.config import Config, ReportConfig
 from wsss_fast.files import DataError, voc_palette, write_json, write_npz
 from wsss_fast.report import report, spread
@@ -69,15 +69,41 @@ def _images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def metrics() -> dict[str, object]:
-    stage = {"images": 5, "pixel_accuracy": 0.9, "iou": [0.875, 0.5, 0.25, None]}
+    stage = {
+        "images": 5,
+        "mean_iou_all": 0.4063,
+        "mean_iou_present": 0.5555,
+        "frequency_weighted_iou": 0.7777,
+        "pixel_accuracy": 0.9,
+        "mean_class_accuracy": 0.8111,
+        "boundary_iou": 0.2222,
+        "combined": 0.6999,
+        "skipped": [],
+        "iou": [0.875, 0.5, 0.25, None],
+        "class_accuracy": [0.9, 0.6, 0.3, None],
+        "class_boundary_iou": [0.3, 0.2, 0.1, None],
+    }
     split = {
         "images": 5,
         "without_mask": 1,
         "stages": {
-            "cam": {**stage, "title": "CAM", "mean_iou": 0.5417},
-            "segmenter": {**stage, "title": "segmenter", "mean_iou": 0.6666},
+            "cam": {**stage, "title": "CAM", "mean_iou": 0.5417, "threshold": 0.3},
+            "segmenter": {**stage, "title": "segmenter", "mean_iou": 0.6666, "skipped": [2]},
         },
-        "thresholds": {"values": [0.1, 0.3, 0.6], "mean_iou": [0.3, 0.5417, None], "best": 0.3},
+        "sweeps": {
+            "cam": {
+                "title": "CAM",
+                "values": [0.1, 0.3, 0.6],
+                "mean_iou": [0.3, 0.5417, None],
+                "best": 0.3,
+            },
+            "random_walk": {
+                "title": "random walk",
+                "values": [0.1, 0.3, 0.6],
+                "mean_iou": [0.4, 0.5, 0.6],
+                "best": 0.6,
+            },
+        },
         "notes": ["a note that the page repeats"],
     }
     return {"classes": ["background", *CLASSES], "splits": {"train": split, "val": split}}
@@ -85,6 +111,7 @@ def metrics() -> dict[str, object]:
 
 def complete(tmp_path: Path) -> Config:
     config = made_up_config(tmp_path / "run")
+    config.predict = dataclasses.replace(config.predict, crf=True)
     make_up_run(config)
     write_json(tmp_path / "run" / "evaluate" / "metrics.json", metrics())
     return config
@@ -96,7 +123,7 @@ def test_everything_is_there(tmp_path: Path) -> None:
     assert path == tmp_path / "run" / "report" / "index.html"
     page = Page(path.read_text())
 
-    # Six images in eight columns, but for the one that has no truth.
+    # Six images in nine columns, but for the one that has no truth.
     photos = [image for image in page.images if image["src"].startswith("data:image/jpeg;base64,")]
     assert len(photos) == 6 * len(COLUMNS) - 1
     for photo in photos:
@@ -114,7 +141,20 @@ def test_everything_is_there(tmp_path: Path) -> None:
     # Numbers of the tables, in percent.
     for text in ("54.17", "66.66", "87.50", "CAM", "segmenter", "a note that the page repeats", *CLASSES):
         assert text in page.texts
-    assert page.texts.count("54.17") == 4  # a split's stage table and the mean of its class table
+    # The stage table, the table of all metrics and the mean of the class table, of two splits each.
+    assert page.texts.count("54.17") == 6
+    for text in ("40.63", "55.55", "77.77", "90.00", "81.11", "22.22", "69.99"):
+        assert page.texts.count(text) == 2 * 2, text  # in the table of all metrics, of two splits and stages
+    assert page.texts.count("at 0.3") == 2  # the threshold of the CAM row
+    assert page.texts.count("segmenter skips dog.") == 2
+    assert page.texts.count("skipped") >= 2  # in place of its IoU
+    assert page.texts.count("25.00") == 2  # dog by the CAMs
+    (sweep,) = (image["alt"] for image in page.images if "background threshold" in image["alt"])
+    for split in ("train", "val"):
+        assert f"CAM, {split} from 30 at background threshold 0.1 to" in sweep
+        assert (
+            f"random walk, {split} from 40 at background threshold 0.1 to 60 at 0.6, best 60 at 0.6" in sweep
+        )
     assert "30.5 s" in page.texts  # train-irnet
     assert "/made/up/bad.jpg" in page.texts
     assert "train: 1 images without a true mask are left out." in page.texts
@@ -294,3 +334,27 @@ def test_heat_and_boundaries_have_the_size_of_the_image() -> None:
     assert ink.shape == image.shape
     assert (ink[0] == 255).all()
     assert (ink[-1] == 0).all()
+
+
+def test_masks_of_16_bits() -> None:
+    image = np.full((1, 6, 3), 100, np.uint8)
+    got = overlay(image, np.array([[0, 2, 254, 255, 300, 65535]], np.uint16))[0].astype(float)
+    assert got[0] == pytest.approx([45, 45, 45])
+    # The colours of 254 classes come again; the last one of the palette stays that of ignored pixels.
+    for pixel, place in ((1, 2), (2, 254), (3, 1), (4, 46)):
+        assert got[pixel] == pytest.approx(0.35 * 100 + 0.65 * voc_palette()[place], abs=0.51)
+    assert got[5] == pytest.approx(0.25 * 100 + 0.75 * voc_palette()[255], abs=0.51)
+    assert colour_of(300) == colour_of(46) != colour_of(2)
+    assert IGNORED_COLOUR == "#e0e0c0"
+
+
+def test_metrics_of_an_earlier_version_are_refused(tmp_path: Path) -> None:
+    config = complete(tmp_path)
+    path = tmp_path / "run" / "evaluate" / "metrics.json"
+    old = json.loads(path.read_text())
+    for split in old["splits"].values():
+        del split["sweeps"]
+    write_json(path, old)
+    with pytest.raises(DataError, match="run `wsss-fast evaluate`") as caught:
+        report(config)
+    assert caught.value.file == str(path)

@@ -10,6 +10,7 @@ from wsss_fast.config import (
     ClassifierConfig,
     Config,
     DataConfig,
+    InstancesConfig,
     IrnetConfig,
     SegmenterConfig,
     ShapesConfig,
@@ -30,6 +31,7 @@ def tiny_config(output: Path, data: DataConfig | None = None) -> Config:
         ),
         cams=CamsConfig(scales=[1.0, 0.5]),
         irnet=IrnetConfig(backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, radius=4),
+        instances=InstancesConfig(splits=["train", "val"]),
         segmenter=SegmenterConfig(
             backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, lr_backbone=0.01, lr_head=0.01
         ),

@@ -32,6 +32,16 @@ class Chart:
     """The alternative text."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn."""
+
+    colour: int
+    """Which of the colours."""
+    dashes: str = "-"
+    """As matplotlib names line styles."""
+
+
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -42,10 +52,13 @@ def line_chart(
     png: Path | None = None,
     marks: Mapping[str, float] | None = None,
     whole_numbers: bool = False,
+    looks: Mapping[str, Look] | None = None,
+    y_label: str = "",
 ) -> Chart:
     """Draw named lines ``(x, y)``; ``marks`` puts a dot on a line at an x of its own.
 
-    ``png`` is where a picture of it is written as well, on white.
+    ``png`` is where a picture of it is written as well, on white. Lines without a look of their own get the
+    colours in turn.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -66,19 +79,22 @@ def line_chart(
         figure = Figure(figsize=(4.2, 2.5), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        for colour, (name, (x, y)) in zip(_LINES * (1 + len(series) // 6), series.items(), strict=False):
+        for place, (name, (x, y)) in enumerate(series.items()):
+            look = (looks or {}).get(name, Look(place))
+            colour = _LINES[look.colour % len(_LINES)]
             alone = "o" if len(x) == 1 else None  # a line needs two points to be seen
-            axes.plot(x, y, color=colour, label=name, linewidth=1.7, marker=alone)
+            axes.plot(x, y, color=colour, label=name, linewidth=1.7, marker=alone, linestyle=look.dashes)
             if marks and name in marks:
                 axes.plot(marks[name], y[list(x).index(marks[name])], "o", color=colour, markersize=6)
         axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
         axes.set_axisbelow(True)
         if whole_numbers:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         if len(series) > 1:
-            axes.legend(frameon=False, fontsize=8, handlelength=1.4)
+            axes.legend(frameon=False, fontsize=8, handlelength=2.2 if looks else 1.4)
         drawing = io.StringIO()
         figure.savefig(
             drawing,
@@ -119,6 +135,26 @@ def training_charts(step: str, columns: Mapping[str, Sequence[float]], folder: P
             )
         )
     return charts
+
+
+def threshold_chart(metrics: Mapping[str, Any], png: Path) -> Chart | None:
+    """Mean IoU over the background threshold by ``metrics.json``, a line each for maps before and after the
+    walk and for each split; None if there are no maps."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    marks: dict[str, float] = {}
+    looks: dict[str, Look] = {}
+    colours = {"cam": 0, "random_walk": 1}
+    for split, dashes in (("train", "--"), ("val", "-")):
+        for key, sweep in metrics["splits"].get(split, {"sweeps": {}})["sweeps"].items():
+            name = f"{sweep['title']}, {split}"
+            percent = [float("nan") if v is None else 100 * v for v in sweep["mean_iou"]]
+            series[name] = (sweep["values"], percent)
+            marks[name] = sweep["best"]
+            looks[name] = Look(colours[key], dashes)
+    if not series:
+        return None
+    title = "mean IoU (%)"
+    return line_chart(title, "background threshold", series, png, marks, looks=looks, y_label=title)
 
 
 def _themed(svg: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
-from wsss_fast.files import IGNORE, read_mask, read_npz, voc_palette
+from wsss_fast.files import IGNORE, MAX_CLASSES_8_BITS, ignore_of, read_mask, read_npz, voc_palette
 from wsss_fast.steps._layout import pseudo_masks, walk_maps
 
 COLUMNS = {
@@ -25,6 +25,7 @@ COLUMNS = {
     "walk": "random walk",
     "pseudo-mask": "pseudo-mask",
     "prediction": "prediction",
+    "prediction-crf": "prediction + CRF",
     "truth": "truth",
 }
 """The columns in the order of the method, with their titles."""
@@ -90,6 +91,14 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
             mask = read_mask(path)
             add("prediction", overlay(image, mask), f"prediction {how}: {_shares(mask, names)}")
             break
+    path = root / "predict" / "val" / "crf" / f"{name}.png"
+    if config.predict.crf and path.exists():
+        mask = read_mask(path)
+        add(
+            "prediction-crf",
+            overlay(image, mask),
+            f"prediction refined by the dense CRF: {_shares(mask, names)}",
+        )
     truth = images.mask(index)
     if truth is not None:
         add("truth", overlay(image, truth), f"true mask: {_shares(truth, names, 'ignored')}")
@@ -111,12 +120,13 @@ def boundaries(boundary: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Class ids as colours over the grey image; the background is dimmed, 255 is light."""
+    """Class ids as colours over the grey image; the background is dimmed, ignored pixels are light."""
     if mask.shape != image.shape[:2]:  # shown as it is, if it is of another data set
         mask = cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
     grey = _grey(image)
-    colours = voc_palette()[mask].astype(np.float64)
-    strength = np.where(mask == 0, 0.0, np.where(mask == IGNORE, 0.75, 0.65))[..., None]
+    ignored = mask == ignore_of(mask.dtype)
+    colours = voc_palette()[np.where(ignored, IGNORE, _places(mask))].astype(np.float64)
+    strength = np.where(mask == 0, 0.0, np.where(ignored, 0.75, 0.65))[..., None]
     dimmed = np.where(mask[..., None] == 0, 0.45 * grey, grey)
     return _uint8((1 - strength) * dimmed + strength * colours)
 
@@ -133,12 +143,21 @@ def data_uri(picture: np.ndarray) -> str:
 
 
 def colour_of(label: int) -> str:
-    """The colour of a class id as CSS writes it.
+    """The colour of a class id as CSS writes it. After 254 classes the colours come again.
 
-    >>> colour_of(1)
-    '#800000'
+    >>> colour_of(1), colour_of(255)
+    ('#800000', '#800000')
     """
-    return "#" + "".join(f"{channel:02x}" for channel in voc_palette()[label])
+    return f"#{bytes(voc_palette()[_places(np.array(label))]).hex()}"
+
+
+IGNORED_COLOUR = f"#{bytes(voc_palette()[IGNORE]).hex()}"
+"""The colour of ignored pixels."""
+
+
+def _places(ids: np.ndarray) -> np.ndarray:
+    """Places of class ids in the palette, in which 255 is for ignored pixels."""
+    return np.where(ids == 0, 0, 1 + (ids.astype(np.int64) - 1) % MAX_CLASSES_8_BITS)
 
 
 def _strongest(
@@ -162,10 +181,11 @@ def _uint8(values: np.ndarray) -> np.ndarray:
 
 def _shares(mask: np.ndarray, names: list[str], unsure: str = "ignored") -> str:
     """Such as ``"background 71 %, cat 29 %"``."""
-    counts = np.bincount(mask.ravel(), minlength=256)
+    counts = np.bincount(mask.ravel())
+    ignore = ignore_of(mask.dtype)
     parts = []
     for label in np.flatnonzero(counts):
-        name = names[label] if label < len(names) else unsure if label == IGNORE else f"class {label}"
+        name = names[label] if label < len(names) else unsure if label == ignore else f"class {label}"
         parts.append(f"{name} {100 * counts[label] / mask.size:.0f} %")
     return ", ".join(parts)
 

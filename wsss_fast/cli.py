@@ -42,6 +42,7 @@ _PIPELINE = {
     "jinja2": "Jinja2",
     "matplotlib": "matplotlib",
     "PIL": "Pillow",
+    "pycocotools": "pycocotools",
 }
 """Modules that only the pipeline needs, with the names of their packages."""
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from wsss_fast._info import build_info
-from wsss_fast._report_charts import Chart, line_chart, training_charts
-from wsss_fast._report_pictures import COLUMNS, Row, colour_of, data_uri, picture_row
+from wsss_fast._report_charts import threshold_chart, training_charts
+from wsss_fast._report_pictures import COLUMNS, IGNORED_COLOUR, Row, colour_of, data_uri, picture_row
+from wsss_fast._report_tables import class_tables, metric_tables, read_metrics, stage_rows
 from wsss_fast.config import Config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import IGNORE, DataError, atomic_path, read_json, write_image, write_json
+from wsss_fast.files import DataError, atomic_path, read_json, write_image, write_json
 from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._step import StepError
-from wsss_fast.steps.evaluate import STAGES
 from wsss_fast.steps.run import steps_of
 
 STEP = "report"
@@ -34,6 +34,7 @@ _COLUMN_STEPS = {
     "walk": "make-pseudo-masks",
     "pseudo-mask": "make-pseudo-masks",
     "prediction": "predict",
+    "prediction-crf": "predict",
 }
 """Which step a column of pictures waits for."""
 
@@ -83,8 +84,7 @@ def report(config: Config) -> Path:
     for row in rows:
         for column, picture in row.pictures.items():
             write_image(folder / f"{row.name}.{column}.png", picture)
-    metrics_path = root / "evaluate" / "metrics.json"
-    metrics = read_json(metrics_path) if metrics_path.exists() else None
+    metrics = read_metrics(root / "evaluate" / "metrics.json")
     columns = {key: title for key, title in COLUMNS.items() if any(key in row.pictures for row in rows)}
     skipped = [{**entry, "step": step} for step, state in states.items() for entry in state["skipped"]]
     page = _render(
@@ -93,14 +93,15 @@ def report(config: Config) -> Path:
         config=config,
         images=images,
         metrics=metrics,
-        stages=_stage_rows(metrics),
-        class_tables=_class_tables(metrics),
+        stages=stage_rows(metrics) if metrics else [],
+        metric_tables=metric_tables(metrics) if metrics else [],
+        class_tables=class_tables(metrics) if metrics else [],
         columns=columns,
-        column_notes=_column_notes(columns) if rows else [],
+        column_notes=_column_notes(config, columns) if rows else [],
         rows=[_for_page(row, columns) for row in rows],
         legend=_legend(images, rows),
         training=_training(config, folder),
-        threshold_chart=_threshold_chart(metrics, folder),
+        threshold_chart=threshold_chart(metrics, folder / "chart-thresholds.png") if metrics else None,
         timings=_timings(states),
         skipped=skipped + [{**entry, "step": STEP} for entry in unreadable],
         config_text=to_yaml(config),
@@ -186,10 +187,11 @@ def _for_page(row: Row, columns: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _column_notes(columns: dict[str, str]) -> list[str]:
+def _column_notes(config: Config, columns: dict[str, str]) -> list[str]:
     notes = []
+    wanted = [key for key in _COLUMN_STEPS if config.predict.crf or key != "prediction-crf"]
     for step in dict.fromkeys(_COLUMN_STEPS.values()):
-        lacking = [COLUMNS[key] for key, s in _COLUMN_STEPS.items() if s == step and key not in columns]
+        lacking = [COLUMNS[key] for key in wanted if _COLUMN_STEPS[key] == step and key not in columns]
         if lacking:
             notes.append(
                 f"Left out: {', '.join(lacking)}; wsss-fast {step} has made nothing for these images."
@@ -205,41 +207,7 @@ def _legend(images: ImageSet, rows: list[Row]) -> list[dict[str, str]]:
     shown = {k for row in rows for k in row.classes}
     labels = [k for k in range(1, 1 + len(images.classes)) if len(images.classes) <= few or k in shown]
     entries = [{"name": images.classes[k - 1], "colour": colour_of(k)} for k in labels]
-    return [*entries, {"name": "unconfident or ignored", "colour": colour_of(IGNORE)}]
-
-
-def _stage_rows(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if metrics is None:
-        return []
-    splits = metrics["splits"].values()
-    rows = []
-    for stage in STAGES:
-        values = [result["stages"].get(stage.key) for result in splits]
-        if any(values):
-            rows.append({"title": stage.title, "values": [v and v["mean_iou"] for v in values]})
-    return rows
-
-
-def _class_tables(metrics: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Per-class IoU, one table a split, validation first."""
-    if metrics is None:
-        return []
-    tables = []
-    for split in sorted(metrics["splits"], key=lambda s: s != "val"):
-        stages = list(metrics["splits"][split]["stages"].values())
-        tables.append(
-            {
-                "split": split,
-                "titles": [stage["title"] for stage in stages],
-                "rows": [
-                    {"id": k, "name": name, "values": [stage["iou"][k] for stage in stages]}
-                    for k, name in enumerate(metrics["classes"])
-                ],
-                "mean": [stage["mean_iou"] for stage in stages],
-                "accuracy": [stage["pixel_accuracy"] for stage in stages],
-            }
-        )
-    return tables
+    return [*entries, {"name": "unconfident or ignored", "colour": IGNORED_COLOUR}]
 
 
 def _training(config: Config, folder: Path) -> list[dict[str, Any]]:
@@ -263,24 +231,6 @@ def _read_history(path: Path) -> dict[str, list[float]] | None:
     if columns and "epoch" not in columns:
         raise DataError(path, f"expected a column 'epoch', got {sorted(columns)}")
     return columns or None
-
-
-def _threshold_chart(metrics: dict[str, Any] | None, folder: Path) -> Chart | None:
-    series: dict[str, tuple[list[float], list[float]]] = {}
-    best: dict[str, float] = {}
-    for split, result in (metrics or {"splits": {}})["splits"].items():
-        sweep = result["thresholds"]
-        if sweep:
-            series[split] = (
-                sweep["values"],
-                [float("nan") if v is None else 100 * v for v in sweep["mean_iou"]],
-            )
-            best[split] = sweep["best"]
-    if not series:
-        return None
-    return line_chart(
-        "mean IoU (%) of the CAMs", "background threshold", series, folder / "chart-thresholds.png", best
-    )
 
 
 def _timings(states: dict[str, Any]) -> list[Timing]:

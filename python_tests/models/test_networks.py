@@ -14,10 +14,10 @@ pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline ex
 import timm
 from safetensors.torch import save_file
 
-from wsss_fast.config import BackboneConfig
+from wsss_fast.config import BackboneConfig, ConfigError
 from wsss_fast.models.backbone import WeightsError, classification_backbone, feature_backbone, normalization
 from wsss_fast.models.classifier import Classifier, grad_cams
-from wsss_fast.models.irnet import IRNet, boundary_map
+from wsss_fast.models.irnet import IRNet, boundary_and_displacement, boundary_map
 from wsss_fast.models.segmenter import segmenter
 
 SMALL = BackboneConfig(name="test_resnet")  # timm's own tiny ResNet for tests
@@ -60,6 +60,61 @@ def test_irnet_maps_are_a_quarter_of_the_image_rounded_up() -> None:
     boundary, displacement = model(torch.randn(2, 3, 65, 98))
     assert boundary.shape == (2, 1, 17, 25)
     assert displacement.shape == (2, 2, 17, 25)
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [
+        *(("test_resnet", stride) for stride in (8, 16, 32)),
+        ("test_efficientnet", 16),
+        ("mobilenetv3_small_050", 16),
+        ("regnetx_002", 16),
+        ("vgg11", 32),
+        ("densenet121", 32),
+    ],
+)
+def test_irnet_takes_networks_of_many_kinds(name: str, output_stride: int) -> None:
+    model = IRNet(BackboneConfig(name=name, output_stride=output_stride)).train()  # type: ignore[arg-type]
+    boundary, displacement = model(torch.randn(2, 3, 72, 100))
+    assert boundary.shape == (2, 1, 18, 25)
+    assert displacement.shape == (2, 2, 18, 25)
+    (boundary.square().mean() + displacement.square().mean()).backward()
+    branches = [*model.boundary.parameters(), *model.displacement.parameters()]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in branches)
+
+
+@pytest.mark.parametrize(
+    ("name", "output_stride", "words"),
+    [
+        ("test_convnext", 16, r"backbone\.name: .* of strides \[2, 4, 8, 16, 16\], got 'test_convnext', of"),
+        ("vgg11", 16, r"backbone\.output_stride: .* 'vgg11' .* got 16"),
+        ("densenet121", 16, r"backbone\.output_stride: .* 'densenet121' .* got 16"),
+    ],
+)
+def test_irnet_refuses_networks_without_its_five_levels(name: str, output_stride: int, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        IRNet(BackboneConfig(name=name, output_stride=output_stride))  # type: ignore[arg-type]
+
+
+def test_irnet_branches_have_the_published_sizes() -> None:
+    # Ahn et al., CVPR 2019, on a ResNet-50: a 1x1 convolution (with no bias) and a group norm a level.
+    model = IRNet(BackboneConfig(name="resnet50"))
+    levels = (64, 256, 512, 1024, 2048)
+    boundary = sum(c * 32 + 2 * 32 for c in levels) + 160 + 1
+    widths = (64, 128, 256, 256, 256)
+    joins = 768 * 256 + 2 * 256 + 448 * 256 + 2 * 256
+    displacement = sum(c * w + 2 * w for c, w in zip(levels, widths, strict=True)) + joins + 256 * 2
+    assert sum(p.numel() for p in model.boundary.parameters()) == boundary
+    assert sum(p.numel() for p in model.displacement.parameters()) == displacement
+
+
+def test_displacement_is_that_of_the_straight_image() -> None:
+    model = IRNet(SMALL).eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        boundary, displacement = boundary_and_displacement(model, images)
+        torch.testing.assert_close(displacement, model(images)[1])
+        torch.testing.assert_close(boundary, boundary_map(model, images))
 
 
 def test_irnet_backbone_stays_frozen_in_training() -> None:

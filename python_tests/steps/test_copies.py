@@ -36,6 +36,7 @@ WAITS = {
     "make-ir-labels": TRAIN + VALIDATION,
     "train-irnet": 3,
     "make-pseudo-masks": BATCHES,
+    "make-instance-masks": 2 * BATCHES,  # how many maps walk follows from the displacements
     "train-segmenter": 3,
     "predict": 2,  # the validation images, alone and with augmentation
 }

@@ -17,13 +17,14 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
+import wsss_fast
 from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
 from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.classifier import Classifier, grad_cams
 from wsss_fast.steps import _device
 from wsss_fast.steps._graph import graph
-from wsss_fast.steps._maps import Cams, local_labels, to_class_ids
+from wsss_fast.steps._maps import UNSURE, Cams, crf_labels, local_labels, to_class_ids
 from wsss_fast.steps._step import StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
@@ -236,7 +237,7 @@ def test_local_labels_and_class_ids() -> None:
     labels = local_labels(maps, 0.25)
     assert labels.tolist() == [[0, 1, 1]]  # a tie goes to the lower class
     assert to_class_ids(labels, np.array([7, 9])).tolist() == [[0, 7, 7]]
-    assert to_class_ids(torch.tensor([[2, 255]]), np.array([7, 9])).tolist() == [[9, 255]]
+    assert to_class_ids(torch.tensor([[2, UNSURE]]), np.array([7, 9])).tolist() == [[9, 255]]
 
 
 def test_images_of_a_batch_walk_as_they_do_alone() -> None:
@@ -258,11 +259,36 @@ def test_confident_regions_follow_both_thresholds() -> None:
     cams = Cams(classes=np.array([5]), strided=sure, full=sure)
     regions = confident_regions(image, cams, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions[:, :11] == 0).all()
-    assert (regions[:, 13:] == 5).all()
+    assert (regions[:, 13:] == 1).all()
     unsure = Cams(classes=np.array([5]), strided=sure / 9, full=sure / 9)  # 0.1: between the thresholds
     regions = confident_regions(image, unsure, IrLabelsConfig(), CrfConfig(), CPU)
-    assert (regions[:, 13:] == 255).all()
+    assert (regions[:, 13:] == UNSURE).all()
     assert (regions[:, :11] == 0).all()
+
+
+def test_both_thresholds_share_one_call_of_the_crf(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    maps = 0.1 * torch.from_numpy(random.random((2, 20, 30), dtype=np.float32))
+    maps[0, :, :8] += 0.9
+    maps[0, :, 8:14] += 0.2  # between the thresholds
+    maps[1, :, 22:] += 0.8
+    shapes: list[torch.Size] = []
+    crf = wsss_fast.crf
+
+    def counted(pixels: torch.Tensor, unary: torch.Tensor, **options: object) -> object:
+        shapes.append(unary.shape)
+        return crf(pixels, unary, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(wsss_fast, "crf", counted)
+    cams = Cams(classes=np.array([5, 9]), strided=maps, full=maps)
+    config = CrfConfig(gaussian_compat=1, bilateral_compat=1)
+    regions = confident_regions(image, cams, IrLabelsConfig(0.4, 0.1), config, CPU)
+    assert shapes == [(1, 2, 3, 20, 30)]
+    high, low = (crf_labels(image, local_labels(maps, t)[None], 3, config)[0] for t in (0.4, 0.1))
+    expected = torch.where((high == 0) & (low != 0), UNSURE, high)
+    assert torch.equal(regions.long(), expected)
+    assert len(expected.unique()) == 4
 
 
 def test_an_image_without_classes_is_background() -> None:
@@ -270,8 +296,8 @@ def test_an_image_without_classes_is_background() -> None:
     regions = confident_regions(np.zeros((8, 8, 3), np.uint8), empty, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions == 0).all()
     (walk,) = walked([empty.strided], [torch.zeros(1, 3, 3)], PseudoMasksConfig())
-    assert walk is empty.strided
-    assert torch.equal(pseudo_labels(walk, (8, 8), [0.2, 0.3]), torch.zeros(2, 8, 8, dtype=torch.uint8))
+    assert walk.shape == (0, 3, 3)
+    assert torch.equal(pseudo_labels(walk, (8, 8), [0.2, 0.3]), torch.zeros(2, 8, 8, dtype=torch.int16))
 
 
 def test_the_walk_does_not_cross_a_boundary() -> None:
@@ -316,6 +342,26 @@ def test_multiscale_cams_are_mirrored_back() -> None:
 def test_labels_at_cells_are_those_of_the_nearest_pixel() -> None:
     labels = torch.arange(64).reshape(1, 8, 8)
     assert to_cells(labels, (2, 2)).tolist() == [[[18, 22], [50, 54]]]
+
+
+def test_labels_for_the_loss_keep_classes_apart_from_what_takes_no_part() -> None:
+    labels = torch.tensor([[[-1, 0, 1], [254, 255, 256], [1000, 65534, 2]]])
+    cells = to_cells(labels, (3, 3))
+    assert (cells == 255).tolist() == (labels == -1).tolist()
+    assert (cells == 0).tolist() == (labels == 0).tolist()
+    assert len(cells.unique()) == 9
+    assert cells[0, 1, 0] == 254  # ids of 8 bits stay what they are
+
+
+def test_the_loss_is_the_same_whatever_the_ids_of_the_classes() -> None:
+    from wsss_fast.nn import AffinityDisplacementLoss
+
+    few = torch.randint(-1, 3, (2, 12, 12), generator=torch.Generator().manual_seed(0))
+    many = torch.tensor([0, 255, 1000, -1])[few]
+    logits, displacement = torch.randn(2, 1, 12, 12), torch.randn(2, 2, 12, 12)
+    losses = [AffinityDisplacementLoss(4)(logits, displacement, to_cells(x, (12, 12))) for x in (few, many)]
+    assert losses[0] == losses[1]
+    assert losses[0].negative > 0
 
 
 def test_a_mask_of_a_pseudo_mask_folder_that_is_missing_skips_its_image(

@@ -72,12 +72,15 @@ class PersonConfig:
     """
 
     merge: Literal["none", "before", "after"] = "none"
-    """``none``: there is no such classifier. ``before``: its maps join the others before the CRF and the
-    random walk. ``after``: they join the maps that come out of the walk, as they are."""
+    """``none``: there is no such classifier. ``before``: its maps join the others before the CRF (whose two
+    thresholds hold for all maps) and the random walk. ``after``: the CRF and the walk do without them; they
+    join the maps that come out of the walk, as they are, each of the two kinds of maximum 1."""
     name: str = "person"
     """The class; classifier.exclude has to name it too."""
     threshold: float = 0.3
-    """Activation above which a pixel can be of this class in the pseudo-masks, in place of theirs."""
+    """Activation above which a pixel can be of this class in the pseudo-masks, in place of theirs (each of
+    pseudo_masks.thresholds). A pixel has the class with the greatest activation / threshold, and is
+    background where no one exceeds 1."""
     classifier: PersonClassifierConfig = field(default_factory=PersonClassifierConfig)
 
     def __post_init__(self) -> None:

@@ -110,7 +110,8 @@ class InstancesConfig:
     splits: list[Split] = field(default_factory=list)
     """Which splits get instance masks; empty: no one."""
     threshold: float = 0.25
-    """Constant activation of the background, of the image's maximum."""
+    """Constant activation of the background, of the image's maximum; person.threshold holds for that class
+    here too."""
     iterations: int = 300
     """How often the displacements are followed to their centroids."""
     min_area: float = 0.01

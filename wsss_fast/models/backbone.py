@@ -28,13 +28,26 @@ def classification_backbone(config: BackboneConfig) -> nn.Module:
     return _create(config, num_classes=0, global_pool="")
 
 
+LEVELS = 5
+"""Feature levels that IRNet takes."""
+
+
 def feature_backbone(config: BackboneConfig) -> nn.Module:
-    """The backbone as a list of five feature maps, of strides 2, 4, 8, 16 and 32 or less."""
-    model = _create(config, features_only=True)
-    levels = len(cast(Any, model).feature_info.channels())
-    if levels != 5:
+    """The backbone as a list of feature maps, of which the last five have strides 2, 4, 8, 16 and 32 or less;
+    at most one of stride 1 comes before them."""
+    try:
+        model = _create(config, features_only=True)
+    except (AssertionError, TypeError) as error:  # how timm's networks refuse an output stride
         raise ConfigError(
-            f"backbone.name: expected a network of 5 feature levels, got {config.name!r} ({levels})"
+            f"backbone.output_stride: expected one that {config.name!r} can have (often only 32), "
+            f"got {config.output_stride}"
+        ) from error
+    strides = cast(Any, model).feature_info.reduction()
+    expected = [min(2**level, config.output_stride) for level in range(1, LEVELS + 1)]
+    if strides not in (expected, [1, *expected]):
+        raise ConfigError(
+            f"backbone.name: expected a network of 5 feature levels, of strides {expected}, got "
+            f"{config.name!r}, of strides {strides}"
         )
     return model
 
@@ -60,14 +73,14 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
         source: dict[str, Any] = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     else:
         source = {"pretrained": config.weights == "timm"}
+    # 32 is what they all have; networks that can have no other do not know the argument.
+    stride: dict[str, Any] = {} if config.output_stride == 32 else {"output_stride": config.output_stride}
     # timm warns of every layer of the file that this part of the network has no use for.
     logger = logging.getLogger("timm")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        model: nn.Module = timm.create_model(
-            config.name, output_stride=config.output_stride, **source, **options
-        )
+        model: nn.Module = timm.create_model(config.name, **stride, **source, **options)
     except (OSError, RuntimeError) as error:
         if config.weights == "timm":
             raise WeightsError(

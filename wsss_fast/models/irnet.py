@@ -9,22 +9,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig
-from wsss_fast.models.backbone import feature_backbone
+from wsss_fast.models.backbone import LEVELS, feature_backbone
 
 
 class IRNet(nn.Module):
     """Five frozen feature levels, a boundary branch and a displacement branch.
 
     Images ``[B,3,H,W]`` (normalised) -> boundary logits ``[B,1,h,w]`` and displacements ``[B,2,h,w]``
-    (dy, dx, in cells) with ``h = ceil(H/4)``, ``w = ceil(W/4)``. In evaluation the mean displacement seen in
-    training is taken off: only differences of displacements are trained, so their mean is arbitrary.
+    (dy, dx, in cells: from a cell to the centre of its object) with ``h = ceil(H/4)``, ``w = ceil(W/4)``.
+    In evaluation the mean displacement seen in training is taken off: only differences of displacements are
+    trained, so their mean is arbitrary.
+
+    The branches are those of Ahn et al. in widths, groups of the norms, and in ReLU coming after the
+    resampling; with a ResNet-50 of output stride 16 so are the features. What differs: levels are resampled
+    to the size of the finer one, where the authors double and crop (the same for images whose sides are
+    multiples of 16); and the mean displacement is a running one of training (momentum 0.05), where they
+    average over the training images once more afterwards. As the learning rate ends at 0, the last steps see
+    the final network.
+
+    Raises `ConfigError` for a backbone without five levels of strides 2, 4, 8, 16 and 32 (or less, by its
+    output stride); one of stride 1 before them, as VGG has, is left out.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.backbone = feature_backbone(config)
         self.backbone.requires_grad_(False)
-        channels = cast(Any, self.backbone).feature_info.channels()
+        channels = cast(Any, self.backbone).feature_info.channels()[-LEVELS:]
         self.boundary = _BoundaryBranch(channels)
         self.displacement = _DisplacementBranch(channels)
         self.mean_shift = _MeanShift()
@@ -36,7 +47,7 @@ class IRNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            levels: list[Tensor] = self.backbone(images)
+            levels: list[Tensor] = list(self.backbone(images))[-LEVELS:]
         levels[0] = F.max_pool2d(levels[0], 3, stride=2, padding=1)  # to stride 4, as the stem of a ResNet
         size = levels[1].shape[2:]
         return self.boundary(levels, size), self.mean_shift(self.displacement(levels, size))
@@ -47,9 +58,14 @@ def boundary_map(model: IRNet, images: Tensor) -> Tensor:
 
     Averaging logits keeps a boundary that only one of the two sees from being as strong as one that both see.
     """
-    logits, _ = model(torch.cat([images, images.flip(-1)]))
+    return boundary_and_displacement(model, images)[0]
+
+
+def boundary_and_displacement(model: IRNet, images: Tensor) -> tuple[Tensor, Tensor]:
+    """That boundary map, and the displacements ``[B,2,h,w]`` of the images as they are."""
+    logits, displacement = model(torch.cat([images, images.flip(-1)]))
     straight, mirrored = logits.float().chunk(2)
-    return ((straight + mirrored.flip(-1)) / 2).sigmoid()
+    return ((straight + mirrored.flip(-1)) / 2).sigmoid(), displacement.float().chunk(2)[0]
 
 
 def _reduce(channels: int, out: int, groups: int) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import wsss_fast
-from wsss_fast.config import CrfConfig
-from wsss_fast.files import IGNORE, PathLike, read_mask, read_npz
+from wsss_fast.config import Config, ConfigError, CrfConfig, Split
+from wsss_fast.files import DataError, PathLike, ignore_of, read_mask, read_npz
 from wsss_fast.steps._copies import to_device
 
 
@@ -26,6 +27,19 @@ class Cams:
     """``[K,h,w]`` float32, every map divided by its maximum."""
     full: Tensor
     """``[K,H,W]`` float32, likewise."""
+
+
+@dataclass(frozen=True)
+class OwnThreshold:
+    """Which maps of an image are of the class with a classifier of its own (``person``), and what holds for
+    them in the pseudo-masks."""
+
+    maps: tuple[bool, ...]
+    """One entry a map; at least one is True."""
+    threshold: float
+    """Above it a pixel can be of this class; in (0, 1]."""
+    apart: bool
+    """Whether these maps have a maximum of their own, since they did not walk with the others."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +61,119 @@ def read_cams(path: PathLike) -> Cams:
     )
 
 
+def merged(cams: Cams, others: Cams) -> Cams:
+    """The maps of both, of one image and of different classes, in the order of their ids."""
+    common = set(cams.classes.tolist()) & set(others.classes.tolist())
+    if common:
+        raise ValueError(
+            f"others: expected maps of classes that cams does not have, got {sorted(common)} too"
+        )
+    for name in ("strided", "full"):
+        sizes = [list(getattr(side, name).shape[1:]) for side in (cams, others)]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"others.{name}: expected maps of size {sizes[0]}, as those of cams, got {sizes[1]}"
+            )
+    classes = np.concatenate([cams.classes, others.classes])
+    order = np.argsort(classes)
+    place = torch.from_numpy(order)
+    return Cams(
+        classes=classes[order],
+        strided=torch.cat([cams.strided, others.strided])[place],
+        full=torch.cat([cams.full, others.full])[place],
+    )
+
+
+def read_person_cams(config: Config, split: Split, name: str) -> Cams:
+    """The maps of the class with a classifier of its own: one, or none where the image does not have it."""
+    return read_cams(Path(config.output) / "make-person-cams" / split / f"{name}.npz")
+
+
+def read_merged_cams(config: Config, split: Split, name: str) -> Cams:
+    """The maps of an image that the CRF and the random walk take: those of make-cams, and with
+    ``person.merge: before`` those of make-person-cams among them."""
+    path = Path(config.output) / "make-cams" / split / f"{name}.npz"
+    cams = read_cams(path)
+    if config.person.merge != "before":
+        return cams
+    person = read_person_cams(config, split, name)
+    try:
+        return merged(cams, person)
+    except ValueError as error:
+        raise DataError(path, f"expected maps that fit those of {config.person.name!r}: {error}") from None
+
+
+def person_id(config: Config, classes: Sequence[str]) -> int | None:
+    """The id of the class ``person.name`` among those of a data set, None without such a classifier."""
+    if config.person.merge == "none":
+        return None
+    if config.person.name not in classes:
+        raise ConfigError(f"person.name: expected one of {list(classes)}, got {config.person.name!r}")
+    return 1 + list(classes).index(config.person.name)
+
+
+def own_threshold(config: Config, classes: np.ndarray, person: int | None) -> OwnThreshold | None:
+    """Which of the maps of ``classes`` (ids) are of the class ``person``; None if no one is."""
+    maps = tuple(bool(c == person) for c in classes)
+    if not any(maps):
+        return None
+    return OwnThreshold(maps, config.person.threshold, apart=config.person.merge == "after")
+
+
+def relative(maps: Tensor, own: OwnThreshold | None = None) -> Tensor:
+    """Maps ``[K,...]``, K > 0, divided by the maximum of all (of their own kind, if those of ``own`` stand
+    apart)."""
+    if own is None or not own.apart:
+        return maps / (maps.max() + 1e-5)
+    inside, outside = _parts(maps, own)
+    return torch.where(_places(maps, own), inside / (inside.max() + 1e-5), outside / (outside.max() + 1e-5))
+
+
 def with_background(maps: Tensor, threshold: float) -> Tensor:
     """``[K,H,W]`` -> ``[1+K,H,W]`` with a constant first map: the activation of the background."""
     return F.pad(maps, (0, 0, 0, 0, 1, 0), value=threshold)
 
 
-def local_labels(maps: Tensor, threshold: float) -> Tensor:
-    """``[K,H,W]`` -> ``[H,W]`` int64: 0 where the threshold wins, else 1 + the index of the strongest map."""
-    return with_background(maps, threshold).argmax(0)
+def local_labels(maps: Tensor, threshold: float, own: OwnThreshold | None = None) -> Tensor:
+    """``[K,H,W]`` -> ``[H,W]`` int64: 0 where the threshold wins, else 1 + the index of the strongest map.
+
+    Maps of ``own`` are compared with the others in units of the thresholds: the class of a pixel is that of
+    the greatest activation / threshold, and background where no one exceeds 1. Among equals the background
+    wins, then the maps that are not of ``own``, then the first.
+    """
+    if own is None:
+        return with_background(maps, threshold).argmax(0)
+    inside, outside = _parts(maps, own)
+    labels = with_background(outside, threshold).argmax(0)
+    strongest, which = inside.max(0)
+    # Multiplied out, so that a threshold of 0 is as good as any.
+    stronger = (labels == 0) | (strongest * threshold > outside.amax(0) * own.threshold)
+    return torch.where((strongest > own.threshold) & stronger, which + 1, labels)
 
 
-def to_class_ids(labels: Tensor, classes: np.ndarray) -> np.ndarray:
-    """Labels 0..K of one image, on the CPU -> uint8 class ids; 0 stays background, and 255 what it is."""
-    ids = np.full(IGNORE + 1, IGNORE, np.uint8)
-    ids[: 1 + len(classes)] = [0, *classes]
-    return ids[labels.numpy()]
+def _places(maps: Tensor, own: OwnThreshold) -> Tensor:
+    places = torch.tensor(own.maps).reshape(-1, *(1,) * (maps.dim() - 1))
+    return to_device(places, maps.device)
+
+
+def _parts(maps: Tensor, own: OwnThreshold) -> tuple[Tensor, Tensor]:
+    """The maps of ``own`` and the others, each with -inf in the places of the rest."""
+    places = _places(maps, own)
+    return maps.masked_fill(~places, -torch.inf), maps.masked_fill(places, -torch.inf)
+
+
+UNSURE = -1
+"""The label, of those of one image, of pixels that take no part."""
+
+
+def to_class_ids(labels: Tensor, classes: np.ndarray, dtype: np.typing.DTypeLike = np.uint8) -> np.ndarray:
+    """Labels 0..K and ``UNSURE`` of one image, on the CPU -> class ids of the type of the masks (see
+    `wsss_fast.files.mask_dtype`); 0 stays background, ``UNSURE`` becomes what the type has for it."""
+    ignore = ignore_of(dtype)
+    if len(classes) and max(classes) >= ignore:
+        raise ValueError(f"classes: expected ids below {ignore} ({np.dtype(dtype)}), got {max(classes)}")
+    ids = np.array([0, *classes, ignore], dtype)
+    return ids[labels.numpy()]  # -1 is the last
 
 
 def crf_labels(image: np.ndarray, labels: Tensor, classes: int, config: CrfConfig) -> Tensor:

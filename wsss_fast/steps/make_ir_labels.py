@@ -4,39 +4,55 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from wsss_fast.config import Config, CrfConfig, IrLabelsConfig
 from wsss_fast.data import open_images
-from wsss_fast.files import IGNORE, write_mask
+from wsss_fast.files import mask_dtype, write_mask
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import device_of, op_device
 from wsss_fast.steps._inference import each_image
-from wsss_fast.steps._maps import Cams, crf_labels, local_labels, read_cams, to_class_ids
+from wsss_fast.steps._maps import (
+    UNSURE,
+    Cams,
+    crf_labels,
+    local_labels,
+    person_id,
+    read_merged_cams,
+    to_class_ids,
+)
 from wsss_fast.steps._step import step
 
 STEP = "make-ir-labels"
 
 
 def make_ir_labels(config: Config) -> None:
-    """Write ``make-ir-labels/<split>/<name>.png``: 0, a class id, or 255 where the CRF is not confident."""
+    """Write ``make-ir-labels/<split>/<name>.png``: 0, a class id, or 255 where the CRF is not confident.
+
+    With more than 254 classes masks have 16 bits, and 65535 in the place of 255. ``person.merge: before``
+    puts the maps of that class among the others; ``after`` leaves them out.
+    """
     with step(config, STEP) as this:
         if this.done:
             return
         device = op_device(device_of(config))
         for role in ("train", "val"):
             images = open_images(config.data, role)
-            cams = this.folder.parent / "make-cams" / role
+            person_id(config, images.classes)  # raises for a name that is no class
+            dtype = mask_dtype(len(images.classes))
             for item in each_image(config, this, images, role, this.folder / role, ".png"):
                 with this.tolerant(item.name):
-                    maps = read_cams(cams / f"{item.name}.npz")
+                    maps = read_merged_cams(config, role, item.name)
                     regions = confident_regions(item.image, maps, config.ir_labels, config.crf, device)
-                    write_mask(this.folder / role / f"{item.name}.png", regions)
+                    ids = to_class_ids(regions, maps.classes, dtype)
+                    write_mask(this.folder / role / f"{item.name}.png", ids)
 
 
 def confident_regions(
     image: np.ndarray, cams: Cams, thresholds: IrLabelsConfig, crf: CrfConfig, device: torch.device
-) -> np.ndarray:
-    """``image`` uint8 ``[H,W,3]`` -> uint8 ``[H,W]``: 0 background, class id, 255 unconfident.
+) -> Tensor:
+    """``image`` uint8 ``[H,W,3]`` -> int16 ``[H,W]`` on the CPU: 0 background, 1 + the index of a map, or
+    ``UNSURE``.
 
     Two labellings go through the CRF, one a threshold. What is foreground by the higher threshold is
     confident foreground; what is background by both is confident background; between them nobody knows.
@@ -47,6 +63,6 @@ def confident_regions(
     )
     if len(cams.classes):  # with no class present, everything is background
         labels = crf_labels(image, labels, 1 + len(cams.classes), crf)
-    foreground, background = labels.to(torch.uint8)
-    (regions,) = to_host([foreground.masked_fill((foreground == 0) & (background != 0), IGNORE)])
-    return to_class_ids(regions, cams.classes)
+    foreground, background = labels.to(torch.int16)
+    (regions,) = to_host([foreground.masked_fill((foreground == 0) & (background != 0), UNSURE)])
+    return regions

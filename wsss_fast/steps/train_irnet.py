@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,7 +49,6 @@ def train_irnet(config: Config) -> None:
             assert batch.mask is not None
             boundary, displacement = network(to_device(batch.image, fabric.device))
             labels = to_cells(to_device(batch.mask, ops), (boundary.shape[2], boundary.shape[3]))
-            labels = labels.masked_fill(labels < 0, 255)  # bridge until step 2's own rule for ids is merged
             result = criterion(boundary.to(ops), displacement.to(ops), labels)
             return result.total, {
                 "positive": result.positive,
@@ -73,6 +73,15 @@ def train_irnet(config: Config) -> None:
         this.items = len(images)
 
 
+_UNCONFIDENT = 255
+"""The label, in the loss, of cells that take no part."""
+
+
 def to_cells(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels ``[B,H,W]`` at the cells of a smaller map ``[B,h,w]``: that of the nearest pixel."""
-    return F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    """Labels ``[B,H,W]`` of pixels, class ids and -1 -> labels ``[B,h,w]`` of cells for the loss, int64.
+
+    A cell has the label of the pixel nearest to its centre. The loss takes 255 for unconfident and only asks
+    which labels are equal and which are 0, so ids from 255 on move up by one.
+    """
+    cells = F.interpolate(labels[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    return torch.where(cells < 0, _UNCONFIDENT, cells + (cells >= _UNCONFIDENT))

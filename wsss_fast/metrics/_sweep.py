@@ -1,0 +1,112 @@
+"""What becomes of activation maps at many background thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsss_fast.files import ignore_of
+from wsss_fast.metrics._confusion import check_masks, check_truth, ids_in, pair_counts
+from wsss_fast.metrics._scores import Scores, scores
+
+_STRIPE = 1 << 15
+"""Pixels that are counted at once: of a whole image, asking for memory would take longer than counting."""
+
+
+class ThresholdSweep:
+    """Confusion counts of the labels of activation maps at many background thresholds, in one pass.
+
+    At threshold t a pixel has its strongest class where that activation is above t, else background. So a
+    pixel changes once, and it is enough to count how many thresholds lie below its activation.
+    """
+
+    def __init__(self, n_classes: int, thresholds: Sequence[float]) -> None:
+        self.n_classes = n_classes
+        self.thresholds = sorted({float(t) for t in thresholds})
+        """Ascending, each once."""
+        self.images = 0
+        """How many images were counted."""
+        self.counts = np.zeros((len(self.thresholds), n_classes, n_classes), np.int64)
+        """int64 [T,K+1,K+1]: for each threshold, truth down and prediction across."""
+
+    def update(self, maps: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> None:
+        """Count one image: maps [M,H,W] of the classes present, their ids [M], the truth [H,W].
+
+        Values are compared in float32. Raises `ValueError` for another size, an id that is no object class of
+        the set, and a truth as `check_masks` does.
+        """
+        if maps.shape[1:] != truth.shape:
+            height, width = truth.shape
+            raise ValueError(
+                f"maps: expected {height} x {width} pixels as the truth has, "
+                f"got {maps.shape[1]} x {maps.shape[2]}"
+            )
+        check_truth(truth, self.n_classes)
+        ids = np.asarray(classes, np.int64)
+        wrong = [int(k) for k in ids if not 1 <= k < self.n_classes]
+        if wrong:
+            raise ValueError(f"classes: expected class ids 1 to {self.n_classes - 1}, got {wrong[0]}")
+        true = ids_in(truth)
+        maps = np.asarray(maps, np.float32)
+        rows = max(1, _STRIPE // truth.shape[1])
+        stripes = [slice(top, top + rows) for top in range(0, len(truth), rows)]
+        counts = np.sum([self._by_level(maps[:, s], truth[s], true) for s in stripes], axis=0)
+        counted = true != ignore_of(truth.dtype)
+        true, counts = true[counted], counts[:, counted]
+        # Threshold i: foreground are the pixels of levels above i.
+        above = np.cumsum(counts[::-1], axis=0)[::-1]
+        if len(ids):
+            self.counts[:, true[:, None], ids] += above[1:]
+        self.counts[:, true, 0] += (above[0] - above[1:]).sum(axis=2)
+        self.images += 1
+
+    def update_labels(self, labels: Sequence[np.ndarray], truth: np.ndarray) -> None:
+        """Count one image whose masks [H,W] at each of ``thresholds`` follow another rule than that above."""
+        if len(labels) != len(self.thresholds):
+            raise ValueError(
+                f"labels: expected {len(self.thresholds)} masks, one a threshold, got {len(labels)}"
+            )
+        for mask in labels:
+            check_masks(mask, truth, self.n_classes)
+        for counts, mask in zip(self.counts, labels, strict=True):
+            counts += pair_counts(mask, truth, self.n_classes)
+        self.images += 1
+
+    def _by_level(self, maps: np.ndarray, truth: np.ndarray, true: np.ndarray) -> np.ndarray:
+        """int64 [T+1,len(true),max(M,1)]: pixels by how many thresholds lie below their activation, by the
+        place of their label among the ids ``true``, and by their strongest map."""
+        # Among the classes of this image only: all of 201 would be 600,000 bins.
+        strongest, which = _strongest(maps)
+        level = np.zeros(truth.shape, np.min_scalar_type(len(self.thresholds)))
+        for threshold in np.asarray(self.thresholds, np.float32):
+            level += strongest > threshold
+        shape = len(self.thresholds) + 1, len(true), max(len(maps), 1)
+        place = np.zeros(int(true[-1]) + 1, np.int64)
+        place[true] = shape[2] * np.arange(len(true))
+        index = place[truth]
+        index += np.multiply(level, shape[1] * shape[2], dtype=np.int64)
+        index += which
+        return np.bincount(index.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+
+    def scores(self) -> list[Scores]:
+        """One for each of ``thresholds``."""
+        return [scores(matrix) for matrix in self.counts]
+
+    def best(self) -> int:
+        """Index of the threshold with the highest mean IoU, the lowest such one."""
+        means = [s.mean_iou for s in self.scores()]
+        return int(np.argmax(np.nan_to_num(means, nan=-1.0)))
+
+
+def _strongest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The highest activation float32 [H,W] and the place of the first map that has it; no maps, all 0."""
+    if len(maps) == 0:
+        return np.zeros(maps.shape[1:], np.float32), np.zeros(maps.shape[1:], np.uint8)
+    # numpy's argmax over the first axis takes ten times as long.
+    strongest, which = maps[0].copy(), np.zeros(maps.shape[1:], np.min_scalar_type(len(maps) - 1))
+    for i in range(1, len(maps)):
+        stronger = (maps[i] > strongest).astype(which.dtype)
+        np.maximum(which, stronger * which.dtype.type(i), out=which)
+        np.maximum(strongest, maps[i], out=strongest)
+    return strongest, which
