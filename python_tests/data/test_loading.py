@@ -246,7 +246,7 @@ def maps_of(name: str) -> SoftMaps:
     """No, one and two classes by turns, whose constant maps are twice the background's threshold."""
     classes = np.array([[], [300], [7, 900]][int(name) % 3], np.int64)
     maps = np.ones((len(classes), 5, 6), np.float16)
-    return SoftMaps(classes, maps, 0.5, np.full(len(classes), 0.5))
+    return SoftMaps(classes, maps, 0.5)
 
 
 def test_unreadable_labels_do_not_matter_where_masks_are_trained_on(good: Folder) -> None:

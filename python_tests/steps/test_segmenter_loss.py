@@ -17,14 +17,23 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
-from wsss_fast.config import Config, ConfigError, CrfLossConfig, PersonConfig, SegmenterConfig
-from wsss_fast.data.soft_labels import SoftLabels
+from wsss_fast.config import (
+    ClassifierConfig,
+    Config,
+    ConfigError,
+    CrfLossConfig,
+    PersonConfig,
+    SegmenterConfig,
+)
+from wsss_fast.data.soft_labels import SoftLabels, SoftMaps
 from wsss_fast.files import load_tensors, read_mask
 from wsss_fast.nn import DenseCRFLoss
 from wsss_fast.steps import _segmenter_loss
 from wsss_fast.steps._layout import pseudo_masks, walk_maps
+from wsss_fast.steps._maps import own_threshold, person_id
 from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
 from wsss_fast.steps._soft_labels import soft_label_folder
+from wsss_fast.steps.make_pseudo_masks import pseudo_labels
 from wsss_fast.steps.train_segmenter import train_segmenter
 
 CPU = torch.device("cpu")
@@ -184,6 +193,27 @@ def test_soft_labels_of_a_run_agree_with_its_masks(finished_run: Config) -> None
     assert agree / pixels > 0.995  # the walk is kept in half precision, which decides near ties
 
 
+@pytest.mark.parametrize("merge", ["none", "before", "after"])
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_the_most_probable_label_is_that_of_the_pseudo_mask(merge: str, threshold: float) -> None:
+    config = Config(classifier=ClassifierConfig(exclude=["c5"]))
+    config.pseudo_masks.thresholds = [threshold]
+    config.person = PersonConfig(merge=merge, name="c5", threshold=0.6)  # type: ignore[arg-type]
+    walk = torch.rand(3, 6, 8) * torch.tensor([1.0, 0.7, 0.9]).view(3, 1, 1)
+    walk[:, :2, :3] = 0
+    walk[:2, 2:4, :3] = 0
+    classes, names = np.array([2, 5, 9]), [f"c{i}" for i in range(1, 10)]
+    own = own_threshold(config, classes, person_id(config, names))
+    assert (own is None) == (merge == "none")
+    (hard,) = pseudo_labels(walk, (6, 8), [threshold], own)
+    folder = soft_label_folder(config, "train", names)
+    maps = SoftMaps(classes, walk.numpy(), folder.threshold, folder.own, folder.apart)
+    found = maps.probabilities((6, 8))
+    close(torch.from_numpy(found).sum(0), torch.ones(6, 8))
+    assert torch.equal(torch.from_numpy(found).argmax(0), hard.long())
+    assert set(hard.unique().tolist()) == {0, 1, 2, 3} - ({2} if merge != "none" and not threshold else set())
+
+
 def test_the_person_has_its_own_threshold() -> None:
     config = Config()
     config.classifier.exclude = ["person"]
@@ -192,4 +222,4 @@ def test_the_person_has_its_own_threshold() -> None:
     assert soft_label_folder(config, "train", ["cat", "person"]).own == {}
     config.person = PersonConfig(merge="after", threshold=0.2)
     folder = soft_label_folder(config, "train", ["cat", "person"])
-    assert (folder.threshold, folder.own) == (0.5, {2: 0.2})
+    assert (folder.threshold, folder.own, folder.apart) == (0.5, {2: 0.2}, True)

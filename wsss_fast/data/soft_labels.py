@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from wsss_fast._bilinear import bilinear
 
 
 class SoftLabels(NamedTuple):
@@ -29,11 +31,10 @@ class SoftMaps:
     Hard labels measure each map in units of its class's threshold; the greatest wins, the background where
     none exceeds 1. Soft labels share a pixel out by the same measure:
 
-        p_k = m_k * (t / t_k) / s,   p_background = t / s,   s = t + sum over k of m_k * (t / t_k)
+        p_k = (m_k / t_k) / s,   p_background = 1 / s,   s = 1 + sum over k of m_k / t_k
 
-    with m_k the map of class k, resampled bilinearly to the image and divided by the image's maximum, t_k the
-    threshold of class k, and t that of all classes that have none of their own (which may be 0). Where all
-    would be 0, the pixel is background.
+    with m_k the map of class k, resampled bilinearly to the image and divided by the image's maximum, and t_k
+    the threshold of class k. For a threshold of 0 this is the limit of ever smaller ones.
     """
 
     classes: np.ndarray
@@ -41,9 +42,11 @@ class SoftMaps:
     maps: np.ndarray
     """``[K,h,w]`` floating, 0 or more."""
     threshold: float
-    """Constant activation of the background, in [0, 1]."""
-    own: np.ndarray
-    """The threshold of each class, ``[K]``, above 0 wherever it is not ``threshold``."""
+    """That of all classes but those in ``own``, in [0, 1]."""
+    own: Mapping[int, float] = field(default_factory=dict)
+    """Thresholds of classes, by id, that have one of their own, above 0."""
+    apart: bool = False
+    """Whether their maps are divided by a maximum of their own."""
 
     @property
     def ids(self) -> np.ndarray:
@@ -56,11 +59,19 @@ class SoftMaps:
             return np.ones((1, *size), np.float32)
         maps = torch.from_numpy(self.maps.astype(np.float32))
         if maps.shape[1:] != size:
-            maps = F.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
-        maps /= maps.max() + 1e-5
-        units = [1.0 if own == self.threshold else self.threshold / own for own in self.own.tolist()]
-        shares = F.pad(maps * torch.tensor(units).view(-1, 1, 1), (0, 0, 0, 0, 1, 0), value=self.threshold)
-        shares[0].masked_fill_(shares.sum(0) == 0, 1.0)
+            maps = bilinear(maps, size)
+        own = torch.tensor([int(label) in self.own for label in self.classes])
+        for kind in (own, ~own) if self.apart else (torch.ones_like(own),):
+            if kind.any():
+                maps[kind] /= maps[kind].max() + 1e-5
+        thresholds = torch.tensor([self.own.get(int(label), self.threshold) for label in self.classes])
+        # Times the common threshold, which may be 0: all but classes of their own are then as they are.
+        units = torch.where(own, self.threshold / thresholds, 1.0)
+        shares = F.pad(maps * units.view(-1, 1, 1), (0, 0, 0, 0, 1, 0), value=self.threshold)
+        if self.threshold == 0:
+            units = torch.where(own, 1 / thresholds, 0.0)
+            others = F.pad(maps * units.view(-1, 1, 1), (0, 0, 0, 0, 1, 0), value=1.0)
+            shares = torch.where(shares.sum(0) == 0, others, shares)
         return (shares / shares.sum(0)).numpy()
 
 

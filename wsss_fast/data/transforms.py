@@ -5,8 +5,8 @@ normalised, target or None)``. A target is one of two kinds:
 
 - labels, uint8 or uint16 ``[H,W]`` -> int32 ``[h,w]``: each pixel has the label of the nearest one. The
   ignore label of the type (255 or 65535) becomes `NO_PART`, -1, which padding has too.
-- probabilities of M labels, float32 ``[M,H,W]`` -> float32 ``[M,h,w]``: resampled as the image is, so that
-  they keep their sum. In padding all are 0.
+- probabilities of M labels, float32 ``[M,H,W]`` -> float32 ``[M,h,w]``: resampled bilinearly, so that they
+  keep their sum. In padding all are 0.
 
 Everything random comes from torch's global generator, which the loaders seed for every item.
 """
@@ -23,6 +23,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from wsss_fast._bilinear import bilinear
 from wsss_fast.files import ignore_of
 
 NO_PART = -1
@@ -76,10 +77,9 @@ class RandomScale(torch.nn.Module):
         if mask is None:
             return image
         if mask.is_floating_point():
-            shares = F.resize(
-                mask.as_subclass(Tensor), size, interpolation=v2.InterpolationMode.BILINEAR, antialias=True
-            )
-            return image, tv_tensors.Mask(shares)
+            # Smooth as they are, they need no antialiasing; torchvision's resizing of floats has other last
+            # bits in a worker than in the main process, which has more threads.
+            return image, tv_tensors.Mask(bilinear(mask.as_subclass(Tensor), (size[0], size[1])))
         # torchvision resizes masks by plain "nearest", which is off by up to half a pixel against the image.
         exact = F.resize(
             mask.as_subclass(Tensor)[None], size, interpolation=v2.InterpolationMode.NEAREST_EXACT

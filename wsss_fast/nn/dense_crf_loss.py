@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wsss_fast import _checks
+from wsss_fast._bilinear import bilinear
 from wsss_fast._device import on_cuda
 from wsss_fast._values import check_image, looking
 from wsss_fast.ops.features import colour_features
@@ -103,7 +104,7 @@ class DenseCRFLoss(nn.Module):
         size = (max(int(height * self.scale_factor), 1), max(int(width * self.scale_factor), 1))
         if size != (height, width):
             image, region = F.interpolate(image, size), F.interpolate(region, size)
-            probs = _bilinear(_bilinear(probs, 2, size[0]), 3, size[1])
+            probs = bilinear(probs, size)
         sxy = self.sigma_xy * self.scale_factor
         features = torch.ops.wsss_fast.dense_crf_loss_features(image, sxy, self.sigma_rgb, probs.dtype)
         inside = probs * region
@@ -140,14 +141,3 @@ class DenseCRFLoss(nn.Module):
             f"weight={self.weight:g}, sigma_rgb={self.sigma_rgb:g}, sigma_xy={self.sigma_xy:g}, "
             f"scale_factor={self.scale_factor:g}"
         )
-
-
-def _bilinear(values: Tensor, axis: int, length: int) -> Tensor:
-    """Resampled along one axis as F.interpolate does, whose last bits depend on the number of threads."""
-    given = values.shape[axis]
-    centres = torch.arange(length, dtype=torch.float64, device=values.device) + 0.5
-    at = (centres * (given / length) - 0.5).clamp(min=0)
-    low = at.long()
-    high = (low + 1).clamp(max=given - 1)
-    share = (at - low).to(values.dtype).view([-1 if i == axis else 1 for i in range(values.dim())])
-    return values.index_select(axis, low) * (1 - share) + values.index_select(axis, high) * share

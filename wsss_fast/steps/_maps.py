@@ -182,8 +182,16 @@ def crf_labels(image: np.ndarray, labels: Tensor, classes: int, config: CrfConfi
     ``image`` uint8 ``[H,W,3]``; ``labels`` ``[M,H,W]`` with values 0..classes-1: M labellings of the same
     image, refined on one lattice. Returns ``[M,H,W]`` int64.
     """
-    pixels = to_device(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), labels.device)
     unaries = torch.stack([wsss_fast.unary_from_labels(x, classes, gt_prob=config.gt_prob) for x in labels])
+    return dense_crf(torch.from_numpy(image), unaries, config)
+
+
+def dense_crf(image: Tensor, unaries: Tensor, config: CrfConfig) -> Tensor:
+    """Labels ``[M,H,W]`` int64 by the dense CRF, where ``unaries`` is.
+
+    ``image`` uint8 ``[H,W,3]``; ``unaries`` ``[M,C,H,W]``: M of the same image, refined on one lattice.
+    """
+    pixels = to_device(image.permute(2, 0, 1).contiguous(), unaries.device)
     refined = wsss_fast.crf(
         pixels[None],
         unaries[None],

@@ -9,6 +9,7 @@ from torch import Tensor
 import wsss_fast
 from wsss_fast.config import CrfConfig
 from wsss_fast.steps._copies import to_device
+from wsss_fast.steps._maps import dense_crf
 
 _SEEN = 0.01
 """A class that nowhere has this probability, and is nowhere the most probable, takes no part in the CRF."""
@@ -32,15 +33,5 @@ def refined_labels(image: Tensor, probs: Tensor, classes: np.ndarray, config: Cr
     of the C take part, ascending. The unaries are ``-log(max(p, 1e-5))``.
     """
     chosen = to_device(torch.from_numpy(classes), probs.device)
-    pixels = to_device(image, probs.device).permute(2, 0, 1).contiguous()
-    local = wsss_fast.crf(
-        pixels,
-        wsss_fast.unary_from_probs(probs.index_select(0, chosen)),
-        iterations=config.iterations,
-        gaussian=wsss_fast.Gaussian(sxy=config.gaussian_sxy, compat=config.gaussian_compat),
-        bilateral=wsss_fast.Bilateral(
-            sxy=config.bilateral_sxy, srgb=config.bilateral_srgb, compat=config.bilateral_compat
-        ),
-        output="labels",
-    )
-    return chosen[local.long()]
+    unary = wsss_fast.unary_from_probs(probs.index_select(0, chosen))
+    return chosen[dense_crf(image, unary[None], config)[0]]

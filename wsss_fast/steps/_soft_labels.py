@@ -12,6 +12,7 @@ from wsss_fast.config import Config, Split
 from wsss_fast.data.soft_labels import SoftMaps
 from wsss_fast.files import read_npz
 from wsss_fast.steps._layout import mask_threshold, walk_maps
+from wsss_fast.steps._maps import person_id
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,18 @@ class SoftLabelFolder:
     threshold: float
     own: Mapping[int, float]
     """Thresholds of classes, by id, that have one of their own."""
+    apart: bool
+    """Whether their maps have a maximum of their own, since they did not walk with the others."""
 
     def __call__(self, name: str) -> SoftMaps:
         arrays = read_npz(self.folder / f"{name}.npz", "classes", "walk")
         classes = arrays["classes"].astype(np.int64)
-        own = [self.own.get(int(label), self.threshold) for label in classes]
-        return SoftMaps(classes, arrays["walk"], self.threshold, np.array(own))
+        return SoftMaps(classes, arrays["walk"], self.threshold, self.own, self.apart)
 
 
 def soft_label_folder(config: Config, split: Split, classes: Sequence[str]) -> SoftLabelFolder:
     """``classes``: the names of the classes with the ids 1, 2, ..."""
-    own: dict[int, float] = {}
-    person = config.person
-    if person.merge != "none":
-        own[1 + list(classes).index(person.name)] = person.threshold
-    return SoftLabelFolder(walk_maps(config, split), mask_threshold(config), own)
+    person = person_id(config, classes)
+    own = {} if person is None else {person: config.person.threshold}
+    apart = config.person.merge == "after"
+    return SoftLabelFolder(walk_maps(config, split), mask_threshold(config), own, apart)

@@ -84,7 +84,7 @@ def make_pseudo_masks(config: Config) -> None:
                     # Last: the maps are what says that this image is finished.
                     write_npz(
                         folder / f"{name}.npz",
-                        classes=of.classes.astype(np.int16),
+                        classes=of.classes.astype(np.int32),
                         walk=walk.numpy(),
                         boundary=boundary[place, 0].numpy(),
                     )
