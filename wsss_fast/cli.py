@@ -79,6 +79,14 @@ COMMANDS: dict[str, _Command] = {
     "train-segmenter": _Command(
         "steps.train_segmenter", "train_segmenter", "train the segmentation network on the pseudo-masks"
     ),
+    "refine-pseudo-masks": _Command(
+        "steps.refine_pseudo_masks",
+        "refine_pseudo_masks",
+        "pseudo-masks anew, from the segmentation network and the dense CRF",
+    ),
+    "retrain-segmenter": _Command(
+        "steps.retrain_segmenter", "retrain_segmenter", "train the segmentation network on those"
+    ),
     "predict": _Command("steps.predict", "predict", "masks from the segmentation network"),
     "evaluate": _Command(
         "steps.evaluate", "evaluate", "mean IoU after each stage, where there are true masks"

@@ -49,6 +49,9 @@ class SegmenterConfig(TrainingConfig):
     labels: Literal["hard", "soft"] = "hard"
     """``hard``: the pseudo-masks. ``soft``: probabilities, in proportion to the maps after the walk and, for
     the background, to the threshold of the pseudo-masks."""
+    rounds: Literal[1, 2] = 1
+    """2: the trained network labels the training images anew, within their image labels and refined by the
+    CRF, and is trained once more, on those masks."""
     crf_loss: CrfLossConfig = field(default_factory=CrfLossConfig)
 
     def __post_init__(self) -> None:

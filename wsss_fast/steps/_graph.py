@@ -45,8 +45,17 @@ def graph(config: Config) -> dict[str, Node]:
     if config.instances.splits:
         nodes["make-instance-masks"] = Node(("instances",), ("make-pseudo-masks",))
     nodes["train-segmenter"] = Node(("segmenter",), ("make-pseudo-masks",))
-    nodes["predict"] = Node(("predict",), ("train-segmenter",))
+    if config.segmenter.rounds == 2:
+        views = ("predict.scales", "predict.hflip", "predict.tta")
+        nodes["refine-pseudo-masks"] = Node(views, ("train-segmenter",))
+        nodes["retrain-segmenter"] = Node((), ("refine-pseudo-masks",))
+    nodes["predict"] = Node(("predict",), (last_segmenter(config),))
     return nodes
+
+
+def last_segmenter(config: Config) -> str:
+    """The step whose network predicts."""
+    return "train-segmenter" if config.segmenter.rounds == 1 else "retrain-segmenter"
 
 
 def upstream(config: Config, name: str) -> list[str]:

@@ -14,6 +14,11 @@ def pseudo_masks(config: Config, split: Split, threshold: float | None = None) -
     return walk_maps(config, split) / f"{threshold:g}"
 
 
+def refined_masks(config: Config, split: Split) -> Path:
+    """The folder of the masks that the second round trains on."""
+    return Path(config.output) / "refine-pseudo-masks" / split
+
+
 def mask_threshold(config: Config) -> float:
     """The threshold of the pseudo-masks that the segmenter is trained on."""
     chosen = config.segmenter.mask_threshold

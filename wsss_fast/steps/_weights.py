@@ -17,6 +17,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def trained(model: Network, config: Config, step_name: str, device: torch.device) -> Network:
     """The model with ``<output>/<step>/weights.safetensors``, on the device and ready for inference."""
+    trained_state(model, config, step_name)
+    return channels_last(model.to(device)).eval()
+
+
+def trained_state(model: nn.Module, config: Config, step_name: str) -> None:
+    """Give the model the weights ``<output>/<step>/weights.safetensors``."""
     path = Path(config.output) / step_name / "weights.safetensors"
     tensors, _ = load_tensors(path)
     try:
@@ -24,4 +30,3 @@ def trained(model: Network, config: Config, step_name: str, device: torch.device
     except RuntimeError as error:
         expected = f"the weights of this run's {type(model).__name__}"
         raise DataError(path, f"expected {expected}, got: {error}") from error
-    return channels_last(model.to(device)).eval()

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
 from wsss_fast.files import mask_dtype, write_mask
-from wsss_fast.models.segmenter import normalization, segmenter
+from wsss_fast.models.segmenter import normalization
 from wsss_fast.nn import TTA
 from wsss_fast.steps._copies import to_host
-from wsss_fast.steps._device import device_of, op_device
+from wsss_fast.steps._device import device_of
+from wsss_fast.steps._graph import last_segmenter
 from wsss_fast.steps._inference import Normalize, equal_size_batches
+from wsss_fast.steps._predictor import Output, averaged_views, single_view, trained_segmenter
 from wsss_fast.steps._refine import refined_labels, worth_refining
 from wsss_fast.steps._step import step
-from wsss_fast.steps._weights import trained
 
 STEP = "predict"
 
@@ -37,27 +37,18 @@ def predict(config: Config) -> None:
     with step(config, STEP) as this:
         if this.done:
             return
-        device = device_of(config)
-        backbone = config.segmenter.backbone
-        normalize = Normalize(*normalization(backbone), device)
+        normalize = Normalize(*normalization(config.segmenter.backbone), device_of(config))
         classes = len(open_images(config.data, "train").classes)
         dtype = mask_dtype(classes)
-        model = trained(segmenter(backbone.without_weights(), 1 + classes), config, "train-segmenter", device)
-        network = _AnswersOn(model, op_device(device))
-        views: dict[str, tuple[Sequence[float], bool]] = {"single": ((1.0,), False)}
+        network = trained_segmenter(config, last_segmenter(config), classes)
+        views: dict[str, Callable[[Config, nn.Module, Output], TTA]] = {"single": single_view}
         if config.predict.tta:
-            views["tta"] = (config.predict.scales, config.predict.hflip)
+            views["tta"] = averaged_views
         refined = list(views)[-1] if config.predict.crf else None
         for role in config.predict.splits:
             images = open_images(config.data, role)
-            for mode, (scales, hflip) in views.items():
-                predictor = TTA(
-                    network,
-                    scales=scales,
-                    hflip=hflip,
-                    stride=backbone.output_stride,
-                    output="mean" if mode == refined else "labels",
-                )
+            for mode, view in views.items():
+                predictor = view(config, network, "mean" if mode == refined else "labels")
                 folder, last = this.folder / role / mode, this.folder / role / mode
                 if mode == refined:
                     last = this.folder / role / "crf"  # written last, it says that an image is finished
@@ -82,16 +73,3 @@ def _write(
 ) -> None:
     for name, mask in zip(names, masks, strict=True):
         write_mask(folder / f"{name}.png", mask.numpy().astype(dtype))
-
-
-class _AnswersOn(nn.Module):
-    """A network whose answer is taken to where it is merged: elsewhere in a build without CUDA kernels."""
-
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        super().__init__()
-        self.model = model
-        self.device = device
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
-        return logits.to(self.device)

@@ -7,7 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from wsss_fast.config import Config
-from wsss_fast.data import open_images
+from wsss_fast.data import ImageSet, open_images
 from wsss_fast.data.loading import Batch, ReadTarget
 from wsss_fast.data.soft_labels import SoftLabels
 from wsss_fast.data.transforms import NO_PART, segmenter_transform
@@ -18,7 +18,7 @@ from wsss_fast.steps._layout import pseudo_masks
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
 from wsss_fast.steps._soft_labels import soft_label_folder
-from wsss_fast.steps._step import step
+from wsss_fast.steps._step import Step, step
 from wsss_fast.steps._training import LossParts, fit, training_loader
 
 STEP = "train-segmenter"
@@ -34,54 +34,59 @@ def train_segmenter(config: Config) -> None:
     with step(config, STEP) as this:
         if this.done:
             return
-        fabric = make_fabric(config)
-        training = config.segmenter
-        mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         targets: ReadTarget
-        if training.labels == "soft":
+        if config.segmenter.labels == "soft":
             targets = soft_label_folder(config, "train", images.classes)
         else:
             targets = MaskFolder(pseudo_masks(config, "train"))
-        transform = segmenter_transform(
-            image_size=training.image_size,
-            min_scale=training.min_scale,
-            max_scale=training.max_scale,
-            mean=mean,
-            std=std,
-        )
-        loader = training_loader(config, training, this, images, transform, targets)
         seed_first_weights(config, STEP)
-        model = segmenter(training.backbone, 1 + len(images.classes))
-        crf = None
-        if training.crf_loss.weight > 0:
-            crf = CrfBesideIt(training.crf_loss, mean, std, op_device(fabric.device))
+        model = segmenter(config.segmenter.backbone, 1 + len(images.classes))
+        train_on(config, this, model, images, targets)
 
-        def loss(network: nn.Module, batch: Batch) -> LossParts:
-            # The network may compute in half precision, the losses do not.
-            logits = network(to_device(batch.image, fabric.device)).float()
-            entropy, part = _cross_entropy(logits, batch)
-            if crf is None:
-                return entropy, {}
-            regular = crf(batch.image, logits, part).to(fabric.device)
-            return entropy + regular, {"cross_entropy": entropy, "crf": regular}
 
-        encoder = list(cast(nn.Module, model.encoder).parameters())
-        known = {id(p) for p in encoder}
-        fit(
-            config,
-            training,
-            fabric,
-            model,
-            groups=[
-                {"params": encoder, "lr": training.lr_backbone},
-                {"params": [p for p in model.parameters() if id(p) not in known], "lr": training.lr_head},
-            ],
-            loader=loader,
-            loss=loss,
-            folder=this.folder,
-        )
-        this.items = len(images)
+def train_on(config: Config, this: Step, model: nn.Module, images: ImageSet, targets: ReadTarget) -> None:
+    """Train a segmenter on images with what ``targets`` reads for them, by the config's ``segmenter``."""
+    fabric = make_fabric(config)
+    training = config.segmenter
+    mean, std = normalization(training.backbone)
+    transform = segmenter_transform(
+        image_size=training.image_size,
+        min_scale=training.min_scale,
+        max_scale=training.max_scale,
+        mean=mean,
+        std=std,
+    )
+    loader = training_loader(config, training, this, images, transform, targets)
+    crf = None
+    if training.crf_loss.weight > 0:
+        crf = CrfBesideIt(training.crf_loss, mean, std, op_device(fabric.device))
+
+    def loss(network: nn.Module, batch: Batch) -> LossParts:
+        # The network may compute in half precision, the losses do not.
+        logits = network(to_device(batch.image, fabric.device)).float()
+        entropy, part = _cross_entropy(logits, batch)
+        if crf is None:
+            return entropy, {}
+        regular = crf(batch.image, logits, part).to(fabric.device)
+        return entropy + regular, {"cross_entropy": entropy, "crf": regular}
+
+    encoder = list(cast(nn.Module, model.encoder).parameters())
+    known = {id(p) for p in encoder}
+    fit(
+        config,
+        training,
+        fabric,
+        model,
+        groups=[
+            {"params": encoder, "lr": training.lr_backbone},
+            {"params": [p for p in model.parameters() if id(p) not in known], "lr": training.lr_head},
+        ],
+        loader=loader,
+        loss=loss,
+        folder=this.folder,
+    )
+    this.items = len(images)
 
 
 def _cross_entropy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
