@@ -235,3 +235,33 @@ def test_transforms_can_be_sent_to_a_process() -> None:
     first = transform(image, mask)[0]
     torch.manual_seed(3)
     assert torch.equal(copy(image, mask)[0], first)
+
+
+def strong(erasing: float = 0.0) -> Transform:
+    return classifier_transform(
+        image_size=SIZE, min_scale=0.5, mean=MEAN, std=STD, augmentation="strong", random_erasing=erasing
+    )
+
+
+def test_strong_augmentation_varies_more_than_light() -> None:
+    image = np.zeros((60, 60, 3), np.uint8)
+    image[..., 0], image[..., 1] = 180, 60  # a flat colour: crops do not show
+    spread, grey = {}, {}
+    for name, transform in (("light", classifier()), ("strong", strong())):
+        means = torch.stack([pixels(transform(image, None)[0]).mean((1, 2)) for _ in range(150)])
+        spread[name] = float(means.std(0).mean())
+        grey[name] = int(((means.amax(1) - means.amin(1)) < 1).sum())
+    assert spread["strong"] > 1.5 * spread["light"]
+    assert grey["light"] == 0
+    assert 15 < grey["strong"] < 50  # a fifth of 150
+
+
+def test_erased_rectangles_are_the_mean() -> None:
+    image = np.full((60, 60, 3), 255, np.uint8)
+    plain = classifier_transform(image_size=SIZE, min_scale=1.0, mean=MEAN, std=STD, random_erasing=1.0)
+    for _ in range(10):
+        out, _ = plain(image, None)
+        erased = (out == 0).all(0)
+        rows, columns = erased.any(1), erased.any(0)
+        assert int(erased.sum()) == int(rows.sum()) * int(columns.sum())  # one rectangle
+        assert 0.01 < float(erased.float().mean()) < 0.4

@@ -21,8 +21,8 @@ class ClassifierConfig(TrainingConfig):
     min_scale: float = 0.5
     """Random resized crops take at least this fraction of the image's area."""
     augmentation: Literal["light", "strong"] = "light"
-    """``light``: random resized crop, mirroring, a little colour. ``strong``: much more of them, and blur,
-    grey and solarised images."""
+    """``light``: random resized crop, mirroring, a little colour. ``strong``: wider aspects, much more
+    colour, and grey, blurred and solarised images."""
     dropout: float = 0.0
     """Dropout before the classifying layer."""
     drop_path: float = 0.0
@@ -34,11 +34,13 @@ class ClassifierConfig(TrainingConfig):
     random_erasing: float = 0.0
     """Probability with which a rectangle of a training image is erased."""
     balance: Literal["none", "down", "up", "both"] = "none"
-    """Which images an epoch is made of: all once; common classes less often; rare ones more often; both."""
+    """Which images an epoch is made of: all once; fewer of common classes; more of rare ones (an image at
+    most 10 times); both. An image goes by the rarest of its classes; those without any are a class too."""
     balance_target: int | None = None
-    """Images of a class that balancing aims at; by default the median over the classes."""
+    """Images of a class that balancing aims at; by default the median over the classes that have any."""
     exclude: list[str] = field(default_factory=list)
-    """Classes that this classifier does not learn, such as a dominant one that is badly labelled."""
+    """Classes that this classifier does not learn, such as a dominant one that is badly labelled. Images that
+    have no other are left out of the training."""
 
     _prefix = "classifier"
 

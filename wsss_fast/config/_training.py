@@ -43,11 +43,13 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     """Of every trained parameter."""
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """SGD with momentum 0.9, Adam or AdamW."""
+    """SGD with momentum 0.9, Adam (weight decay added to the gradient) or AdamW (decoupled)."""
     schedule: Literal["poly", "step"] = "poly"
-    """How the learning rate falls after the warm-up: ``poly`` at every step, ``step`` every few epochs."""
+    """How the learning rate falls after the warm-up: ``poly`` at every step of the optimizer, ``step`` every
+    few epochs."""
     step_epochs: int = 3
-    """``step``: the learning rate falls after every so many epochs ..."""
+    """``step``: lr = peak * step_factor ** (epochs done // step_epochs), the warm-up's epochs included: it
+    falls after every so many epochs ..."""
     step_factor: float = 0.2
     """... to this fraction of itself."""
     warmup: float = 0.05

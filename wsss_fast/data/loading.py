@@ -9,7 +9,7 @@ process too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from wsss_fast.data.balance import EveryImage
 from wsss_fast.data.image_set import ImageSet
 from wsss_fast.data.soft_labels import SoftLabels, SoftMaps, padded
 from wsss_fast.data.transforms import Transform
@@ -166,18 +167,26 @@ def collate(items: Sequence[Item | _Fatal]) -> Batch | _Fatal:
     )
 
 
-class _Draws(Sampler[tuple[int, int]]):
-    """The (index, seed) pairs of one epoch: every image once, and some twice where that fills a batch."""
+class Epochs(Protocol):
+    """Which images the epochs are made of; all are equally long."""
 
-    def __init__(self, length: int, batch_size: int) -> None:
-        self.length = length
-        self.total = -(-length // batch_size) * batch_size
+    def __len__(self) -> int: ...
+
+    def draw(self, generator: torch.Generator | None = None) -> list[int]: ...
+
+
+class _Draws(Sampler[tuple[int, int]]):
+    """The (index, seed) pairs of one epoch, and of the start of another where that fills a batch."""
+
+    def __init__(self, epochs: Epochs, batch_size: int) -> None:
+        self.epochs = epochs
+        self.total = -(-len(epochs) // batch_size) * batch_size
         self.draws: list[tuple[int, int]] = []
 
     def shuffle(self, generator: torch.Generator | None) -> None:
         order: list[int] = []
         while len(order) < self.total:
-            order += torch.randperm(self.length, generator=generator).tolist()
+            order += self.epochs.draw(generator)
         seeds = torch.randint(2**62, (self.total,), generator=generator).tolist()
         self.draws = list(zip(order[: self.total], seeds, strict=True))
 
@@ -192,8 +201,9 @@ class TrainingLoader:
     """Shuffled batches for training.
 
     ``loader.epoch(generator)`` gives the batches of one epoch; what is in them follows from the generator
-    alone, however many ``workers`` read them. Every image comes once an epoch; the last batch is filled with
-    images drawn once more. ``len(loader)`` is the number of batches of an epoch. ``mask``: see `TrainingSet`.
+    alone, however many ``workers`` read them. Every image comes once an epoch, or what ``epochs`` draws; the
+    last batch is filled with images drawn once more. ``len(loader)`` is the number of batches of an epoch.
+    ``mask``: see `TrainingSet`.
     ``skip(name, file, reason)`` is called for every unreadable image, once in the life of the loader.
     """
 
@@ -207,6 +217,7 @@ class TrainingLoader:
         mask: ReadTarget | None = None,
         strict: bool = False,
         skip: Skip | None = None,
+        epochs: Epochs | None = None,
     ) -> None:
         if not len(images):
             raise ValueError("images: expected at least one image, got none")
@@ -214,7 +225,7 @@ class TrainingLoader:
             raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size}")
         self._skip = skip
         self._told: set[str] = set()
-        self._draws = _Draws(len(images), batch_size)
+        self._draws = _Draws(epochs or EveryImage(len(images)), batch_size)
         self._items = TrainingSet(images, transform, mask=mask, strict=strict)
         self._workers = workers
         self._batch_size = batch_size

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.data import ImageSet
-from wsss_fast.data.loading import Batch, ReadTarget, TrainingLoader
+from wsss_fast.data.loading import Batch, Epochs, ReadTarget, TrainingLoader
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
 from wsss_fast.steps._copies import to_host
@@ -34,8 +34,12 @@ def training_loader(
     images: ImageSet,
     transform: Transform,
     mask: ReadTarget | None = None,
+    epochs: Epochs | None = None,
 ) -> TrainingLoader:
-    """Batches of the images with their labels, or with their masks where ``mask`` reads them."""
+    """Batches of the images with their labels, or with their masks where ``mask`` reads them.
+
+    ``epochs``: which images an epoch is made of, by default all once.
+    """
     return TrainingLoader(
         images,
         transform,
@@ -44,6 +48,7 @@ def training_loader(
         mask=mask,
         strict=config.data.strict,
         skip=this.skip,
+        epochs=epochs,
     )
 
 
@@ -79,7 +84,7 @@ def fit(
         seen = 0
         with progress(len(loader), f"{folder.name} {epoch + 1}/{training.epochs}") as bar:
             for index, batch in enumerate(loader.epoch(generator)):
-                _set_learning_rates(optimizer, training, (epoch * len(loader) + index) / total)
+                _set_learning_rates(optimizer, training, (epoch * len(loader) + index) / total, epoch)
                 optimizer.zero_grad(set_to_none=True)
                 value, parts = loss(model, batch)
                 fabric.backward(value)
@@ -115,17 +120,31 @@ def _optimizer(training: TrainingConfig, groups: list[dict[str, Any]]) -> torch.
     groups = [{**group, "peak": group["lr"]} for group in groups]
     if training.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=training.weight_decay)
+    if training.optimizer == "adam":
+        return torch.optim.Adam(groups, weight_decay=training.weight_decay)
     return torch.optim.SGD(groups, momentum=0.9, weight_decay=training.weight_decay, lr=0.1)
 
 
-def _set_learning_rates(optimizer: torch.optim.Optimizer, training: TrainingConfig, progress: float) -> None:
-    """Linear warm-up, then polynomial decay, for ``progress`` from 0 to 1 over the whole training."""
-    if progress < training.warmup:
-        factor = (progress + 1e-3) / (training.warmup + 1e-3)
-    else:
-        factor = (1 - (progress - training.warmup) / max(1 - training.warmup, 1e-9)) ** training.poly_power
+def _set_learning_rates(
+    optimizer: torch.optim.Optimizer, training: TrainingConfig, progress: float, epoch: int
+) -> None:
+    """Before a step: ``progress`` from 0 to 1 over the whole training, ``epoch`` from 0."""
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
+        group["lr"] = group["peak"] * learning_rate_factor(training, progress, epoch)
+
+
+def learning_rate_factor(training: TrainingConfig, progress: float, epoch: int) -> float:
+    """What the peak learning rate is multiplied by: linear warm-up, then the schedule.
+
+    ``poly``: (1 - p) ** poly_power, with p from 0 at the end of the warm-up to 1 at the end of the training.
+    ``step``: step_factor ** (epoch // step_epochs), with epochs counted from the start of the training.
+    """
+    if progress < training.warmup:
+        return (progress + 1e-3) / (training.warmup + 1e-3)
+    if training.schedule == "step":
+        return float(training.step_factor ** (epoch // training.step_epochs))
+    rest = (progress - training.warmup) / max(1 - training.warmup, 1e-9)
+    return float((1 - rest) ** training.poly_power)
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

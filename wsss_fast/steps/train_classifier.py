@@ -2,74 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics.functional.classification import multilabel_average_precision
+from torchvision.transforms import v2
 
-from wsss_fast.config import Config
-from wsss_fast.data import open_images
+from wsss_fast.config import ClassifierConfig, Config
+from wsss_fast.data import DataError, ImageSet, open_images
+from wsss_fast.data.balance import Balanced
 from wsss_fast.data.loading import Batch
+from wsss_fast.data.selection import Selection
 from wsss_fast.data.transforms import classifier_transform
+from wsss_fast.files import write_json
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier
+from wsss_fast.steps._classes import learnt_classes
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
-from wsss_fast.steps._step import step
+from wsss_fast.steps._multilabel import multilabel_metrics
+from wsss_fast.steps._step import Step, step
 from wsss_fast.steps._training import LossParts, fit, training_loader
 
 STEP = "train-classifier"
 
 
 def train_classifier(config: Config) -> None:
-    """Write ``train-classifier/weights.safetensors`` and ``history.csv`` (loss, validation mAP)."""
+    """Train on all classes but the excluded ones, and write into ``train-classifier``.
+
+    ``weights.safetensors``; ``history.csv``: the loss and, on all validation images, mAP, F1 and accuracy
+    after every epoch; ``metrics.json``: those of the last epoch, class by class.
+    """
     with step(config, STEP) as this:
         if this.done:
             return
-        fabric = make_fabric(config)
-        training = config.classifier
-        mean, std = normalization(training.backbone)
-        images = open_images(config.data, "train")
-        validation = open_images(config.data, "val")
-        transform = classifier_transform(
-            image_size=training.image_size, min_scale=training.min_scale, mean=mean, std=std
+        columns = learnt_classes(config, open_images(config.data, "train").classes)
+        train(config, this, config.classifier, columns)
+
+
+def train(config: Config, this: Step, training: ClassifierConfig, columns: Sequence[int]) -> None:
+    """Train a classifier of the classes ``columns`` (of the image labels) in the step ``this``."""
+    fabric = make_fabric(config)
+    mean, std = normalization(training.backbone)
+    images, epochs = training_images(training, columns, open_images(config.data, "train"), this)
+    validation = Selection(open_images(config.data, "val"), columns)
+    transform = classifier_transform(
+        image_size=training.image_size,
+        min_scale=training.min_scale,
+        mean=mean,
+        std=std,
+        augmentation=training.augmentation,
+        random_erasing=training.random_erasing,
+    )
+    loader = training_loader(config, training, this, images, transform, epochs=epochs)
+    seed_first_weights(config, this.name)
+    model = Classifier(training.backbone, len(columns), training.dropout, training.drop_path)
+    normalize = Normalize(mean, std, fabric.device)
+    loss_of = ClassifierLoss(training)
+
+    def loss(network: nn.Module, batch: Batch) -> LossParts:
+        assert batch.labels is not None
+        pixels, labels = to_device(batch.image, fabric.device), to_device(batch.labels, fabric.device)
+        return loss_of(network, pixels, labels), {}
+
+    @torch.no_grad()
+    def validate(network: nn.Module) -> dict[str, float]:
+        scores: list[Tensor] = []
+        truth: list[np.ndarray] = []
+        for batch in equal_size_batches(config, this, validation, "validation"):
+            scores += to_host([network(normalize(batch.images)).sigmoid()])
+            truth.extend(validation.labels(i) for i in batch.indices)
+        metrics = multilabel_metrics(torch.cat(scores), torch.from_numpy(np.stack(truth)).long())
+        write_json(this.folder / "metrics.json", {"classes": images.classes, **metrics})
+        return {
+            "val_map": float(metrics["map"]),
+            "val_f1_macro": float(metrics["f1_macro"]),
+            "val_f1_micro": float(metrics["f1_micro"]),
+            "val_accuracy": float(metrics["mean_accuracy"]),
+        }
+
+    fit(
+        config,
+        training,
+        fabric,
+        model,
+        groups=[
+            {"params": model.backbone.parameters(), "lr": training.lr_backbone},
+            {"params": model.head.parameters(), "lr": training.lr_head},
+        ],
+        loader=loader,
+        loss=loss,
+        folder=this.folder,
+        after_epoch=validate,
+    )
+    this.items = len(images)
+
+
+class ClassifierLoss:
+    """Binary cross-entropy of a batch, its images mixed and its targets smoothed as the config says."""
+
+    def __init__(self, training: ClassifierConfig) -> None:
+        self.smoothing = training.label_smoothing
+        self.mixup = v2.MixUp(alpha=training.mixup) if training.mixup > 0 else None
+
+    def __call__(self, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """``images`` ``[B,3,S,S]``; ``labels`` float32 ``[B,K]`` of 0 and 1."""
+        if self.mixup is not None:
+            images, labels = self.mixup(images, labels)
+        if self.smoothing > 0:
+            labels = labels * (1 - self.smoothing) + self.smoothing / 2
+        return F.binary_cross_entropy_with_logits(network(images), labels)
+
+
+def training_images(
+    training: ClassifierConfig, columns: Sequence[int], images: ImageSet, this: Step
+) -> tuple[Selection, Balanced | None]:
+    """The images that a classifier of ``columns`` learns from, and its epochs (None: all images once).
+
+    Images whose only classes are excluded take no part; those without any class do, and a classifier of one
+    class learns from the images without it too. Labels are read beforehand only where this is of use.
+    """
+    everything = Selection(images, columns)
+    if not training.exclude and training.balance == "none":
+        return everything, None
+    kept: list[int] = []
+    labels: list[np.ndarray] = []
+    for index in range(len(images)):
+        with this.tolerant(images.name(index)):
+            there = images.labels(index)
+            if there[list(columns)].any() or not (training.exclude and there.any()):
+                kept.append(index)
+                labels.append(there[list(columns)])
+    if not kept:
+        raise DataError(
+            images.source(0) if len(images) else "train",
+            f"expected training images with one of the classes {', '.join(everything.classes)}, got none",
         )
-        loader = training_loader(config, training, this, images, transform)
-        seed_first_weights(config, STEP)
-        model = Classifier(training.backbone, len(images.classes), training.dropout)
-        normalize = Normalize(mean, std, fabric.device)
-
-        def loss(network: nn.Module, batch: Batch) -> LossParts:
-            assert batch.labels is not None
-            logits = network(to_device(batch.image, fabric.device))
-            labels = to_device(batch.labels, fabric.device)
-            return F.binary_cross_entropy_with_logits(logits, labels), {}
-
-        @torch.no_grad()
-        def validate(network: nn.Module) -> dict[str, float]:
-            scores: list[Tensor] = []
-            truth: list[np.ndarray] = []
-            for batch in equal_size_batches(config, this, validation, "validation"):
-                scores += to_host([network(normalize(batch.images)).sigmoid()])
-                truth.extend(validation.labels(i) for i in batch.indices)
-            target = torch.from_numpy(np.stack(truth)).long()
-            mean_ap = multilabel_average_precision(torch.cat(scores), target, num_labels=target.shape[1])
-            return {"val_map": float(mean_ap)}
-
-        fit(
-            config,
-            training,
-            fabric,
-            model,
-            groups=[
-                {"params": model.backbone.parameters(), "lr": training.lr_backbone},
-                {"params": model.head.parameters(), "lr": training.lr_head},
-            ],
-            loader=loader,
-            loss=loss,
-            folder=this.folder,
-            after_epoch=validate,
-        )
-        this.items = len(images)
+    selected = Selection(images, columns, kept)
+    if training.balance == "none":
+        return selected, None
+    return selected, Balanced(np.stack(labels), training.balance, training.balance_target)
