@@ -195,10 +195,17 @@ def test_without_encoders_it_is_that_of_the_segmenter() -> None:
 
 
 def test_encoders_of_one_name_are_told_apart() -> None:
-    encoders = [BackboneConfig("resnet50", output_stride=stride) for stride in (8, 16)]  # type: ignore[arg-type]
+    encoders = [
+        BackboneConfig("resnet50", output_stride=8),
+        BackboneConfig("resnet50", output_stride=16),
+        BackboneConfig("resnet18"),
+        BackboneConfig("resnet34"),
+        BackboneConfig("resnet34", weights="mine.pth"),
+    ]
     cells = cells_of(grid(with_grid(Config(), encoders=encoders, thresholds=[0.3])))
-    assert [cell.name for cell in cells] == ["resnet50#1-0.3", "resnet50#2-0.3"]
-    assert [cell.config.segmenter.backbone.output_stride for cell in cells] == [8, 16]
+    names = ["resnet50-os8", "resnet50-os16", "resnet18", "resnet34#1", "resnet34#2"]
+    assert [cell.name for cell in cells] == [f"{name}-0.3" for name in names]
+    assert [cell.config.segmenter.backbone for cell in cells] == encoders
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,19 @@ def _check(config: Config) -> None:
 
 
 def _labels(encoders: Sequence[BackboneConfig]) -> list[str]:
-    """The encoders by name, with a number behind names that come more than once."""
+    """The encoders by name; those of one name by their output stride too, or else by a number."""
     names = [encoder.name for encoder in encoders]
+    strides = [f"{encoder.name}-os{encoder.output_stride}" for encoder in encoders]
+    numbers = [f"{name}#{1 + names[:place].count(name)}" for place, name in enumerate(names)]
     return [
-        name if names.count(name) == 1 else f"{name}#{1 + names[:place].count(name)}"
-        for place, name in enumerate(names)
+        name if names.count(name) == 1 else stride if _tells_apart(names, strides, name) else number
+        for name, stride, number in zip(names, strides, numbers, strict=True)
     ]
+
+
+def _tells_apart(names: Sequence[str], strides: Sequence[str], name: str) -> bool:
+    of_name = [stride for other, stride in zip(names, strides, strict=True) if other == name]
+    return len(set(of_name)) == len(of_name)
 
 
 def _cell(config: Config, label: str, encoder: BackboneConfig, threshold: float, person: bool) -> Cell:

@@ -39,7 +39,7 @@ COLUMNS = {
     "person": "person CAM",
     "mean_iou": "mean IoU (val)",
     "published": "published mean IoU",
-    "pseudo_masks": "mean IoU of pseudo-masks (train)",
+    "pseudo_masks": "pseudo-masks (train)",
     "seconds": "seconds",
 }
 """Headings of the table by the names of the columns of the CSV."""
@@ -118,7 +118,7 @@ def _row(setting: Setting, stages: Sequence[Stage]) -> Row:
     if own["evaluate"].done:
         splits = read_json(Path(cell.config.output) / "evaluate" / "metrics.json")["splits"]
     complete = all(stage.done for step, stage in own.items() if step != "evaluate")
-    encoder = cell.encoder.partition(".")[0]  # timm names its weights behind a dot
+    encoder = cell.config.segmenter.backbone.name.partition(".")[0]  # timm names its weights behind a dot
     return Row(
         encoder=cell.encoder,
         threshold=cell.threshold,
