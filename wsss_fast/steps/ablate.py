@@ -14,7 +14,7 @@ from wsss_fast.ablation.table import Row, as_csv, as_markdown, as_text, rows_of
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
 from wsss_fast.files import DataError, NoMasksError, atomic_path
-from wsss_fast.models.backbone import feature_backbone
+from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._step import StepError
 
 STEP = "ablate"
@@ -110,8 +110,8 @@ def _check_masks(config: Config) -> None:
 
 
 def _check_encoders(stages: Sequence[Stage]) -> None:
-    """Raise for an encoder or weights that are not there, by making those that are still to be trained."""
+    """Raise for an encoder or weights that are not there, by making the networks still to be trained."""
     waiting = [stage for stage in stages if stage.step == "train-segmenter" and not stage.done]
     encoders = [stage.cells[0].config.segmenter.backbone for stage in waiting]
     for encoder in {repr(encoder): encoder for encoder in encoders}.values():
-        feature_backbone(encoder)
+        segmenter(encoder, classes=2)
