@@ -163,7 +163,10 @@ def tiny(name: str, output: Path, data: Path) -> Config:
         arguments[f"{section}.epochs"] = 1
         arguments[f"{section}.batch_size"] = 4
         arguments[f"{section}.image_size"] = 64
-    if parsed(name).data.reader != "shapes":
+    recipe = parsed(name)
+    if recipe.classifier.balance_target is not None:
+        arguments["classifier.balance_target"] = 2
+    if recipe.data.reader != "shapes":
         arguments["data.root"] = str(data)
     return parsed(name, *(f"--{key}={value}" for key, value in arguments.items()))
 
