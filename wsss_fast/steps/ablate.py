@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 from wsss_fast.ablation.grid import Cell, Setting, cells_of, grid
@@ -65,7 +67,9 @@ def _make(stage: Stage, cells: Sequence[Cell]) -> None:
     start = time.perf_counter()
     try:
         module = importlib.import_module(f"wsss_fast.steps.{stage.step.replace('-', '_')}")
-        getattr(module, stage.step.replace("-", "_"))(stage.cells[0].config)
+        # A table of all cells is printed at the end; what the evaluation says of each is in its metrics.json.
+        with redirect_stdout(io.StringIO()) if stage.step == "evaluate" else nullcontext():
+            getattr(module, stage.step.replace("-", "_"))(stage.cells[0].config)
     except (DataError, StepError) as error:
         raise StepError(
             f"stopped at {whose}: {error}\nThe same command goes on from there, with what is finished kept."
