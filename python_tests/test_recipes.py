@@ -164,8 +164,12 @@ def tiny(name: str, output: Path, data: Path) -> Config:
         arguments[f"{section}.batch_size"] = 4
         arguments[f"{section}.image_size"] = 64
     recipe = parsed(name)
-    if recipe.classifier.balance_target is not None:
-        arguments["classifier.balance_target"] = 2
+    for section, classifier in (
+        ("classifier", recipe.classifier),
+        ("person.classifier", recipe.person.classifier),
+    ):
+        if classifier.balance_target is not None:
+            arguments[f"{section}.balance_target"] = 2
     if recipe.data.reader != "shapes":
         arguments["data.root"] = str(data)
     return parsed(name, *(f"--{key}={value}" for key, value in arguments.items()))
