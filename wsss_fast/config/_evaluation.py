@@ -40,6 +40,9 @@ class AblateConfig:
 
     def __post_init__(self) -> None:
         check_thresholds("ablate.thresholds", self.thresholds)
+        for encoder in self.encoders:
+            good = encoder.output_stride in (8, 16) and self.encoders.count(encoder) == 1
+            check(good, "ablate.encoders", "distinct ones of output stride 8 or 16 (DeepLabv3+)", encoder)
         for key in ("tta", "person"):
             values = getattr(self, key)
             good = bool(values) and len(set(values)) == len(values)
