@@ -112,7 +112,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
     from wsss_fast.steps.run import run
 
-    config = tiny_config(tmp_path_factory.mktemp("finished"))
+    config = tiny_config(tmp_path_factory.mktemp("finished"), rounds=2)
     run(config)
     return config
 

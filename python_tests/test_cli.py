@@ -79,6 +79,7 @@ def test_run_does_all_steps_in_order_and_the_report_last(
     for name in steps:
         replace_step(name, lambda config, name=name: order.append(name))  # type: ignore[misc]
     everything = ["--person.merge=after", "--classifier.exclude=[person]", "--instances.splits=[val]"]
+    everything.append("--segmenter.rounds=2")
     assert main(["run", "--output", str(tmp_path), *everything]) == 0
     assert order == steps
     lines = capsys.readouterr().out.splitlines()

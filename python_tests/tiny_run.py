@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
@@ -21,7 +22,7 @@ from wsss_fast.config import (
 SIZE = 64
 
 
-def tiny_config(output: Path, data: DataConfig | None = None) -> Config:
+def tiny_config(output: Path, data: DataConfig | None = None, rounds: Literal[1, 2] = 1) -> Config:
     """Every step in seconds: timm's smallest network, one epoch, images of 64 pixels."""
     backbone = BackboneConfig(name="test_resnet", output_stride=16)
     return Config(
@@ -35,7 +36,13 @@ def tiny_config(output: Path, data: DataConfig | None = None) -> Config:
         irnet=IrnetConfig(backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, radius=4),
         instances=InstancesConfig(splits=["train", "val"]),
         segmenter=SegmenterConfig(
-            backbone=backbone, epochs=1, batch_size=4, image_size=SIZE, lr_backbone=0.01, lr_head=0.01
+            backbone=backbone,
+            epochs=1,
+            batch_size=4,
+            image_size=SIZE,
+            lr_backbone=0.01,
+            lr_head=0.01,
+            rounds=rounds,
         ),
     )
 

@@ -38,6 +38,8 @@ WAITS = {
     "make-pseudo-masks": BATCHES,
     "make-instance-masks": 2 * BATCHES,  # how many maps walk follows from the displacements
     "train-segmenter": 3,
+    "refine-pseudo-masks": BATCHES,
+    "retrain-segmenter": 3,
     "predict": 2,  # the validation images, alone and with augmentation
 }
 

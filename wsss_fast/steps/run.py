@@ -26,13 +26,13 @@ def run(config: Config) -> Path:
         try:
             _timed(name, f"wsss_fast.steps.{name.replace('-', '_')}", config)
         except NoMasksError as error:  # true masks are optional
-            print(f"{name:<18} left out: {error}", flush=True)
+            print(f"{name:<24} left out: {error}", flush=True)
     _timed("report", "wsss_fast.report", config)
-    print(f"{'all':<18} {time.perf_counter() - start:8.1f} s")
+    print(f"{'all':<24} {time.perf_counter() - start:8.1f} s")
     return Path(config.output) / "report" / "index.html"
 
 
 def _timed(name: str, module: str, config: Config) -> None:
     start = time.perf_counter()
     getattr(importlib.import_module(module), name.replace("-", "_"))(config)
-    print(f"{name:<18} {time.perf_counter() - start:8.1f} s", flush=True)
+    print(f"{name:<24} {time.perf_counter() - start:8.1f} s", flush=True)
