@@ -19,7 +19,8 @@ pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
 from lightning_fabric import Fabric
 
-from wsss_fast.config import Config, CrfLossConfig
+from wsss_fast.config import Config, CrfLossConfig, PersonClassifierConfig, PersonConfig
+from wsss_fast.data import open_images
 from wsss_fast.files import save_tensors
 from wsss_fast.steps import _copies, _inference, _training
 from wsss_fast.steps._copies import to_device, to_host
@@ -73,6 +74,13 @@ def test_a_step_waits_once_an_image_or_a_batch(
 
 # Steps with options that make more of a batch, and how often they may wait.
 OPTIONS = {
+    "train-classifier": (
+        "classifier",
+        {"mixup": 0.4, "label_smoothing": 0.1, "dropout": 0.2, "drop_path": 0.1, "random_erasing": 0.5},
+        WAITS["train-classifier"],
+    ),
+    # Which classes are predicted has to be known before there are maps of them.
+    "make-cams": ("cams", {"classes": "predicted", "method": "gradcam++", "layer": "layer3"}, 2 * BATCHES),
     "train-segmenter": ("segmenter", {"labels": "soft", "crf_loss": CrfLossConfig(weight=1e-6, sxy=20)}, 3),
     # The augmented prediction waits for its masks, and for those that the CRF makes of it.
     "predict": ("predict", {"crf": True}, 3),
@@ -92,6 +100,25 @@ def test_so_does_a_step_with_options(
     config = Config(**{**vars(finished_run), section: replace(getattr(finished_run, section), **options)})
     assert reads_of(config, tmp_path, monkeypatch, name) == []
     assert waits == [DEVICE] * expected
+
+
+@pytest.mark.slow
+def test_so_do_the_steps_of_the_person(
+    finished_run: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[torch.device]
+) -> None:
+    person = open_images(finished_run.data, "train").classes[0]
+    training = PersonClassifierConfig(**{**vars(finished_run.classifier), "exclude": []})
+    config = replace(
+        finished_run,
+        output=str(tmp_path / "trained"),
+        classifier=replace(finished_run.classifier, exclude=[person]),
+        person=PersonConfig(merge="after", name=person, classifier=training),
+    )
+    assert reads_of(config, tmp_path / "trained", monkeypatch, "train-person-classifier") == []
+    assert waits == [DEVICE] * WAITS["train-classifier"]
+    waits.clear()
+    assert reads_of(config, tmp_path / "maps", monkeypatch, "make-person-cams") == []
+    assert waits == [DEVICE] * WAITS["make-cams"]
 
 
 def reads_of(finished_run: Config, output: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
