@@ -78,8 +78,8 @@ def test_run_does_all_steps_in_order_and_the_report_last(
     steps = [name for name in COMMANDS if name not in ("run", "ablate", "demo")]
     for name in steps:
         replace_step(name, lambda config, name=name: order.append(name))  # type: ignore[misc]
-    everything = ["--person.merge=after", "--classifier.exclude=[person]", "--instances.splits=[val]"]
-    everything.append("--segmenter.rounds=2")
+    person = ["--person.merge=after", "--classifier.exclude=[person]"]
+    everything = [*person, "--instances.splits=[val]", "--segmenter.rounds=2"]
     assert main(["run", "--output", str(tmp_path), *everything]) == 0
     assert order == steps
     lines = capsys.readouterr().out.splitlines()

@@ -28,7 +28,7 @@ from wsss_fast.steps._graph import graph
 from wsss_fast.steps._maps import UNSURE, Cams, crf_labels, local_labels, to_class_ids
 from wsss_fast.steps._step import StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
-from wsss_fast.steps.make_ir_labels import confident_regions, make_ir_labels
+from wsss_fast.steps.make_ir_labels import activations_at, confident_regions, make_ir_labels
 from wsss_fast.steps.make_pseudo_masks import pseudo_labels, walked
 from wsss_fast.steps.train_classifier import train_classifier
 from wsss_fast.steps.train_irnet import to_cells
@@ -264,6 +264,23 @@ def test_confident_regions_follow_both_thresholds() -> None:
     unsure = Cams(classes=np.array([5]), strided=sure / 9, full=sure / 9)  # 0.1: between the thresholds
     regions = confident_regions(image, unsure, IrLabelsConfig(), CrfConfig(), CPU)
     assert (regions[:, 13:] == UNSURE).all()
+    assert (regions[:, :11] == 0).all()
+
+
+def test_ranks_do_not_mind_how_narrow_a_peak_is() -> None:
+    maps = torch.linspace(0, 1, 100).reshape(1, 10, 10)
+    narrow = activations_at(maps**8, (0.65, 0.3))
+    assert [int((maps**8 > t).sum()) for t in narrow] == [34, 69]
+    assert activations_at(torch.cat([maps, 1 - maps]), (1.0, 0.0)) == (1.0, float(maps.flatten()[50]))
+    image = np.zeros((24, 24, 3), np.uint8)
+    image[:, 12:] = 250
+    peak = torch.zeros(1, 24, 24)
+    peak[:, :, 12:] = torch.linspace(0.01, 0.02, 12)
+    peak[0, 12, 18] = 1.0
+    cams = Cams(classes=np.array([5]), strided=peak, full=peak)
+    by_rank = IrLabelsConfig(foreground_threshold=0.6, background_threshold=0.4, unit="rank")
+    regions = confident_regions(image, cams, by_rank, CrfConfig(), CPU)
+    assert (regions[:, 13:] == 1).all()
     assert (regions[:, :11] == 0).all()
 
 

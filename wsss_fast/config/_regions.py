@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from wsss_fast.config._checks import (
     check,
@@ -49,6 +50,9 @@ class IrLabelsConfig:
     """Constant activation of the background against which foreground is called confident."""
     background_threshold: float = 0.05
     """Constant activation of the background against which background is called confident."""
+    unit: Literal["activation", "rank"] = "activation"
+    """What the thresholds are: activations, or fractions of an image's pixels in the order of their strongest
+    activation (0.3: three in ten pixels are below it). Ranks do not mind how narrow a map's peak is."""
 
     def __post_init__(self) -> None:
         check_fraction("ir_labels", self, "foreground_threshold", "background_threshold")

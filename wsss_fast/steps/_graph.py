@@ -46,8 +46,7 @@ def graph(config: Config) -> dict[str, Node]:
         nodes["make-instance-masks"] = Node(("instances",), ("make-pseudo-masks",))
     nodes["train-segmenter"] = Node(("segmenter",), ("make-pseudo-masks",))
     if config.segmenter.rounds == 2:
-        views = ("predict.scales", "predict.hflip", "predict.tta")
-        nodes["refine-pseudo-masks"] = Node(views, ("train-segmenter",))
+        nodes["refine-pseudo-masks"] = Node(("predict.scales", "predict.hflip"), ("train-segmenter",))
         nodes["retrain-segmenter"] = Node((), ("refine-pseudo-masks",))
     nodes["predict"] = Node(("predict",), (last_segmenter(config),))
     return nodes

@@ -30,9 +30,7 @@ def single_view(config: Config, network: nn.Module, output: Output) -> TTA:
 
 
 def averaged_views(config: Config, network: nn.Module, output: Output) -> TTA:
-    """Predictions averaged over the views of ``predict``; from the image as it is without ``predict.tta``."""
-    if not config.predict.tta:
-        return single_view(config, network, output)
+    """Predictions averaged over the views of ``predict``."""
     stride = config.segmenter.backbone.output_stride
     scales, hflip = config.predict.scales, config.predict.hflip
     return TTA(network, scales=scales, hflip=hflip, stride=stride, output=output)

@@ -58,11 +58,22 @@ def confident_regions(
     confident foreground; what is background by both is confident background; between them nobody knows.
     """
     maps = to_device(cams.full, device)
-    labels = torch.stack(
-        [local_labels(maps, t) for t in (thresholds.foreground_threshold, thresholds.background_threshold)]
-    )
+    wanted = (thresholds.foreground_threshold, thresholds.background_threshold)
+    if thresholds.unit == "rank" and len(cams.classes):
+        wanted = activations_at(cams.full, wanted)
+    labels = torch.stack([local_labels(maps, t) for t in wanted])
     if len(cams.classes):  # with no class present, everything is background
         labels = crf_labels(image, labels, 1 + len(cams.classes), crf)
     foreground, background = labels.to(torch.int16)
     (regions,) = to_host([foreground.masked_fill((foreground == 0) & (background != 0), UNSURE)])
     return regions
+
+
+def activations_at(maps: Tensor, ranks: tuple[float, float]) -> tuple[float, float]:
+    """The activations above which there are all but these fractions of the pixels.
+
+    ``maps`` ``[K,H,W]`` on the CPU, K > 0. Of each pixel the strongest counts.
+    """
+    strongest = np.sort(maps.amax(0).numpy(), axis=None)
+    first, second = (strongest[min(int(rank * strongest.size), strongest.size - 1)] for rank in ranks)
+    return float(first), float(second)
