@@ -26,7 +26,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.backbone = classification_backbone(config, drop_path)
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(_channels(self.backbone, config.name), classes)
+        self.head = nn.Linear(_channels(self.backbone, config), classes)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -42,19 +42,21 @@ class Classifier(nn.Module):
         return logits
 
 
-def _channels(backbone: nn.Module, name: str) -> int:
+def _channels(backbone: nn.Module, config: BackboneConfig) -> int:
     """The channels of the last feature map, by trying: timm's attributes mean different things."""
     training = backbone.training
     backbone.eval()
+    cells = _SIDE // config.output_stride
     try:
         with torch.no_grad():
             features = backbone(torch.zeros(1, 3, _SIDE, _SIDE))
         # Swin has its channels last, plain transformers have tokens.
-        if features.ndim != 4 or max(features.shape[2:]) > _SIDE // 8:
+        if features.ndim != 4 or tuple(features.shape[2:]) != (cells, cells):
             raise ValueError(f"features of shape {list(features.shape)}")
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"backbone.name: expected a network with a feature map [B,F,h,w], got {name!r} ({error})"
+            f"backbone.name: expected a network with a feature map [B,F,h,w] of stride {config.output_stride}, "
+            f"got {config.name!r} ({error})"
         ) from error
     finally:
         backbone.train(training)

@@ -22,8 +22,8 @@ STEP = "refine-pseudo-masks"
 def refine_pseudo_masks(config: Config) -> None:
     """Write ``refine-pseudo-masks/<split>/<name>.png`` for both splits (``segmenter.rounds: 2``).
 
-    A mask is the segmenter's probabilities averaged over the views of ``predict``, those of the background and
-    the classes that the image labels name alone, after the dense CRF. Masks of validation images are not
+    A mask is the segmenter's probabilities averaged over the views of ``predict``, those of the background
+    and the classes that the image labels name alone, after the dense CRF. Masks of validation images are not
     trained on.
     """
     with step(config, STEP) as this:
