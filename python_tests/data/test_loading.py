@@ -106,18 +106,31 @@ def test_batches_follow_from_the_generator_alone(folder: str, request: pytest.Fi
         assert all(same(one, other) for one, other in zip(runs[0], run, strict=True))
 
 
-def test_the_callers_random_state_is_left_alone(good: Folder) -> None:
+def test_items_leave_the_callers_random_state_alone(good: Folder) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     loader = TrainingLoader(good, transform(), batch_size=4)
-    for _ in loader.epoch(generator()):
-        pass
-    # The DataLoader itself draws one number for its workers.
-    torch.manual_seed(5)
     for item in range(4):
         loader._items[item, 7]
     assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_callers_random_state_is_the_same_with_any_number_of_workers(good: Folder) -> None:
+    # Dropout and mixup draw from it between the batches.
+    drawn = []
+    for workers in (0, 1, 2):
+        loader = TrainingLoader(good, transform(), batch_size=4, workers=workers)
+        for epoch in range(3):
+            torch.manual_seed(epoch)
+            drawn.append([float(torch.rand(())) for _ in loader.epoch(generator(epoch))])
+    # A run that is taken up again in the third epoch.
+    resumed = TrainingLoader(good, transform(), batch_size=4, workers=2)
+    torch.manual_seed(2)
+    again = [float(torch.rand(())) for _ in resumed.epoch(generator(2))]
+    assert drawn[:3] == drawn[3:6] == drawn[6:]
+    assert again == drawn[2]
+    assert len({number for run in drawn[:3] for number in run}) == 9
 
 
 def test_augmentation_differs_between_epochs(good: Folder) -> None:

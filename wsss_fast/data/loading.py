@@ -241,14 +241,21 @@ class TrainingLoader:
             worker_init_fn=_start_worker,
             # Workers that stay know which images are bad, and a new epoch starts at once.
             persistent_workers=self._workers > 0,
+            # Else it draws from torch's own whenever its workers start: each epoch without any, once with
+            # workers that stay, so that what a network draws in training would depend on their number.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def epoch(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
-        """The batches of one epoch, in an order drawn from ``generator`` (by default torch's own)."""
+        """The batches of one epoch, in an order drawn from ``generator`` (by default torch's own).
+
+        Torch's own moves on by one number in every epoch, however many workers there are.
+        """
         self._draws.shuffle(generator)
+        torch.empty((), dtype=torch.int64).random_()  # what a DataLoader without workers would draw
         fatal: _Fatal
         for batch in self._loader:
             if isinstance(batch, _Fatal):
