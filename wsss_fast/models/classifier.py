@@ -55,8 +55,8 @@ def _channels(backbone: nn.Module, config: BackboneConfig) -> int:
             raise ValueError(f"features of shape {list(features.shape)}")
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"backbone.name: expected a network with a feature map [B,F,h,w] of stride {config.output_stride}, "
-            f"got {config.name!r} ({error})"
+            f"backbone.name: expected a network with a feature map [B,F,h,w] of stride "
+            f"{config.output_stride}, got {config.name!r} ({error})"
         ) from error
     finally:
         backbone.train(training)
