@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,21 @@ def parser(description: str, cases: Iterable[str], repeats: str) -> argparse.Arg
         "more repeats, and nowhere for less",
     )
     return options
+
+
+def dense_option(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--dense",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="measure the random walk with its dense matrix: minutes, 3 GB",
+    )
+
+
+def former(prefix: str) -> dict[str, Any]:
+    """The result file of this kind of machine and these versions, where there is one."""
+    path = RESULTS / f"{prefix}_{_machine.name()}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 @dataclass

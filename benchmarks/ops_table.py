@@ -11,7 +11,6 @@ gigabytes; without it the table repeats what the result file of a former run has
 from __future__ import annotations
 
 import argparse
-import json
 from functools import partial
 from typing import Any
 
@@ -30,19 +29,8 @@ def arguments() -> argparse.Namespace:
         CASES,
         "inputs to measure on, more where calls take milliseconds",
     )
-    parser.add_argument(
-        "--dense",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="measure the random walk with its dense matrix: minutes, 3 GB",
-    )
+    _command.dense_option(parser)
     return parser.parse_args()
-
-
-def former() -> dict[str, Any]:
-    """The result file of this kind of machine and these versions, where there is one."""
-    path = _command.RESULTS / f"ops_{_machine.name()}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def main() -> None:
@@ -51,7 +39,7 @@ def main() -> None:
     notes = describe(machine, args.repeats)
     print("\n\n".join(notes), end="\n\n", flush=True)
 
-    setting = Setting(args.repeats, _command.SHARED, args.dense, former())
+    setting = Setting(args.repeats, _command.SHARED, args.dense, _command.former("ops"))
     print(_table.header(), flush=True)
     measured = _command.measure({name: partial(CASES[name], setting) for name in args.only or CASES})
     table = [_table.header(), *(_table.line(row.cells()) for row in measured.rows)]

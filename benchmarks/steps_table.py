@@ -12,7 +12,6 @@ former run has, with its date.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from functools import partial
@@ -39,19 +38,8 @@ def arguments() -> argparse.Namespace:
         help="a folder of JPEG photographs (the default lies beside the checkout, or in WSSS_FAST_SHARED), "
         "or the word synthetic for made-up scenes",
     )
-    parser.add_argument(
-        "--dense",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="measure the random walk with its dense matrix: minutes, 3 GB",
-    )
+    _command.dense_option(parser)
     return parser.parse_args()
-
-
-def former() -> dict[str, Any]:
-    """The result file of this kind of machine and these versions, where there is one."""
-    path = _command.RESULTS / f"steps_{_machine.name()}.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
 def main() -> None:
@@ -66,7 +54,7 @@ def main() -> None:
     print("\n\n".join(notes), end="\n\n", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(list(pictures), Path(folder), args.dense, former())
+        setting = Setting(list(pictures), Path(folder), args.dense, _command.former("steps"))
         print(_table.header(), flush=True)
         measured = _command.measure({name: partial(CASES[name], setting) for name in args.only or CASES})
     table = [_table.header(), *(_table.line(row.cells()) for row in measured.rows)]
