@@ -18,7 +18,7 @@ pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 from wsss_fast.config import Config, ConfigError, PersonConfig
 from wsss_fast.data import open_images
 from wsss_fast.files import DataError, read_json, read_mask, read_npz, write_json, write_npz
-from wsss_fast.steps._graph import relevant_config
+from wsss_fast.steps._graph import graph, relevant_config
 from wsss_fast.steps._maps import (
     Cams,
     OwnThreshold,
@@ -150,6 +150,16 @@ def test_who_has_a_threshold_of_its_own() -> None:
 
 
 # --- class ids of 16 bits ------------------------------------------------------------------------------
+
+
+def test_a_threshold_of_its_own_needs_no_classifier() -> None:
+    config = Config(person=PersonConfig(merge="threshold", name="cat", threshold=0.8))
+    assert graph(config).keys() == graph(Config()).keys()
+    person = person_id(config, ["dog", "cat"])
+    assert own_threshold(config, np.array([1, 2]), person) == OwnThreshold((False, True), 0.8, apart=False)
+    masks = [relevant_config(c, "make-pseudo-masks") for c in (config, Config())]
+    assert masks[0]["person"] == {"merge": "threshold", "name": "cat", "threshold": 0.8}
+    assert "person" not in masks[1]
 
 
 def test_class_ids_are_of_the_type_of_the_masks() -> None:

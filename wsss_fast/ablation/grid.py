@@ -57,10 +57,10 @@ def cells_of(settings: Sequence[Setting]) -> list[Cell]:
 
 
 def _check(config: Config) -> None:
-    if True in config.ablate.person and config.person.merge == "none":
+    if True in config.ablate.person and not config.person.has_classifier:
         raise ConfigError(
-            "ablate.person: expected [false], since person.merge is none and so does not say how the "
-            f"person's maps are merged, got {config.ablate.person!r}"
+            f"ablate.person: expected [false], since person.merge is {config.person.merge} and so does not "
+            f"say how the person's maps are merged, got {config.ablate.person!r}"
         )
     if "val" not in config.predict.splits:
         raise ConfigError(

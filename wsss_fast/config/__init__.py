@@ -82,7 +82,7 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        if self.person.merge != "none":
+        if self.person.has_classifier:
             name = self.person.name
             check(
                 name in self.classifier.exclude,

@@ -68,22 +68,28 @@ class PersonClassifierConfig(ClassifierConfig):
 
 @dataclass
 class PersonConfig:
-    """Step 1: a class with a classifier of its own, whose maps are merged into those of the others.
+    """Step 1: a class with a threshold of its own, and maybe a classifier of its own, whose maps are merged
+    into those of the others.
 
     Meant for a dominant and badly labelled class, as *person* is in LID.
     """
 
-    merge: Literal["none", "before", "after"] = "none"
-    """``none``: there is no such classifier. ``before``: its maps join the others before the CRF (whose two
-    thresholds hold for all maps) and the random walk. ``after``: the CRF and the walk do without them; they
-    join the maps that come out of the walk, as they are, each of the two kinds of maximum 1."""
+    merge: Literal["none", "threshold", "before", "after"] = "none"
+    """``none``: there is no such class. ``threshold``: it has no more than its own threshold. The others: it
+    has its own classifier. ``before``: its maps join the others before the CRF (whose two thresholds hold for
+    all maps) and the random walk. ``after``: the CRF and the walk do without them; they join the maps that
+    come out of the walk, as they are, each of the two kinds of maximum 1."""
     name: str = "person"
-    """The class; classifier.exclude has to name it too."""
+    """The class; where it has its own classifier, classifier.exclude has to name it too."""
     threshold: float = 0.3
     """Activation above which a pixel can be of this class in the pseudo-masks, in place of theirs (each of
     pseudo_masks.thresholds). A pixel has the class with the greatest activation / threshold, and is
     background where no one exceeds 1."""
     classifier: PersonClassifierConfig = field(default_factory=PersonClassifierConfig)
+
+    @property
+    def has_classifier(self) -> bool:
+        return self.merge in ("before", "after")
 
     def __post_init__(self) -> None:
         check(0 < self.threshold <= 1, "person.threshold", "a number in (0, 1]", self.threshold)

@@ -25,9 +25,10 @@ _IRRELEVANT = ("workers", "strict")
 
 def graph(config: Config) -> dict[str, Node]:
     """The steps that this config has, in their order: each comes after those that it needs."""
-    person = config.person.merge
-    before = ("make-person-cams",) if person == "before" else ()
-    merged = ("make-person-cams",) if person != "none" else ()
+    person = config.person
+    before = ("make-person-cams",) if person.merge == "before" else ()
+    merged = ("make-person-cams",) if person.has_classifier else ()
+    own = ("person.merge", "person.name", "person.threshold") if person.merge != "none" else ()
     nodes = {
         "train-classifier": Node(("seed", "data", "classifier")),
         "make-cams": Node(("cams",), ("train-classifier",)),
@@ -38,10 +39,7 @@ def graph(config: Config) -> dict[str, Node]:
         nodes["make-person-cams"] = Node(("cams",), ("train-person-classifier",))
     nodes["make-ir-labels"] = Node(("crf", "ir_labels"), ("make-cams", *before))
     nodes["train-irnet"] = Node(("irnet",), ("make-ir-labels",))
-    nodes["make-pseudo-masks"] = Node(
-        ("pseudo_masks", *(("person.merge", "person.threshold") if merged else ())),
-        ("make-cams", "train-irnet", *merged),
-    )
+    nodes["make-pseudo-masks"] = Node(("pseudo_masks", *own), ("make-cams", "train-irnet", *merged))
     if config.instances.splits:
         nodes["make-instance-masks"] = Node(("instances",), ("make-pseudo-masks",))
     nodes["train-segmenter"] = Node(("segmenter",), ("make-pseudo-masks",))

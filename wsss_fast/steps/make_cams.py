@@ -101,6 +101,12 @@ def multiscale_cams(
     tensors ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
     """
     height, width = images.shape[2:]
+    strided_size = (-(-height // config.stride), -(-width // config.stride))
+    if (
+        not present.any()
+    ):  # of a class with its own classifier many images have no map: no network runs for them
+        empty = [[torch.empty(0, *size) for _ in present] for size in (strided_size, (height, width))]
+        return empty[0], empty[1]
     ops = op_device(images.device)
     cams: list[Tensor] = []
     flipped: list[bool] = []
@@ -112,7 +118,6 @@ def multiscale_cams(
         for mirror in (False, True) if config.hflip else (False,):
             cams.append(activation_maps(model, view.flip(-1) if mirror else view, present, config).to(ops))
             flipped.append(mirror)
-    strided_size = (-(-height // config.stride), -(-width // config.stride))
     fused = wsss_fast.fuse_cams(
         cams,
         [strided_size, (height, width)],
