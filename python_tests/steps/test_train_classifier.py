@@ -28,8 +28,10 @@ from wsss_fast.config import (
 from wsss_fast.data import DataError, ImageSet, open_images
 from wsss_fast.data.selection import Selection
 from wsss_fast.files import load_tensors, read_json
+from wsss_fast.models.classifier import Classifier
 from wsss_fast.steps import _training
 from wsss_fast.steps._classes import learnt_classes, person_class
+from wsss_fast.steps._device import seed_first_weights
 from wsss_fast.steps._multilabel import multilabel_metrics
 from wsss_fast.steps._step import Step
 from wsss_fast.steps._training import learning_rate_factor
@@ -322,3 +324,13 @@ def test_the_person_classifier_has_one_logit(all_options: Config) -> None:
     column = images.classes.index(all_options.person.name)
     assert metrics["positives"] == [sum(int(images.labels(i)[column]) for i in range(len(images)))]
     assert len(_rows(folder)) == 2
+
+
+def test_at_a_rate_of_zero_the_backbone_is_frozen(make_config: Callable[..., Config]) -> None:
+    config = make_config()
+    config.classifier = replace(config.classifier, lr_backbone=0.0)
+    train_classifier(config)
+    seed_first_weights(config, "train-classifier")
+    first = Classifier(config.classifier.backbone, 6).state_dict()
+    trained, _ = load_tensors(Path(config.output) / "train-classifier" / "weights.safetensors")
+    assert {key for key in first if not torch.equal(trained[key], first[key])} == {"head.weight", "head.bias"}

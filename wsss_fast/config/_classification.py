@@ -15,7 +15,7 @@ class ClassifierConfig(TrainingConfig):
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     lr_backbone: float = 0.01
-    """Peak learning rate of the pretrained part."""
+    """Peak learning rate of the pretrained part; 0 freezes it."""
     lr_head: float = 0.1
     """Peak learning rate of the new part."""
     min_scale: float = 0.5

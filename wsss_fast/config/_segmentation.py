@@ -37,7 +37,7 @@ class SegmenterConfig(TrainingConfig):
     """The encoder: a network of timm, or one that segmentation-models-pytorch alone has (``se_resnet50``,
     ``efficientnet-b0``, ...), whose weights can only be ``none`` or a local file. Output stride 8 or 16."""
     lr_backbone: float = 0.01
-    """Peak learning rate of the pretrained part, the encoder."""
+    """Peak learning rate of the pretrained part, the encoder; 0 freezes it."""
     lr_head: float = 0.1
     """Peak learning rate of the new part, decoder and head."""
     min_scale: float = 0.5

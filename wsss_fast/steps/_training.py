@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,8 @@ def fit(
 ) -> None:
     """Train ``model`` and leave ``weights.safetensors`` and ``history.csv`` in ``folder``.
 
-    ``groups``: parameter groups with their peak ``lr``. ``loss(model, batch)``: the loss and its parts.
+    ``groups``: parameter groups with their peak ``lr``; parts of the model that nothing trains (see
+    `with_backbone`) stay as in evaluation. ``loss(model, batch)``: the loss and its parts.
     ``after_epoch(model)``: more columns for the history. After every epoch a checkpoint is written; a
     training that was stopped goes on after its last finished epoch, with the same result as one that was not.
     """
@@ -75,10 +76,13 @@ def fit(
     if checkpoint.exists():
         history = _resume(checkpoint, model, optimizer)
     bare = channels_last(model)
+    frozen = [module for module in model.children() if not _is_trained(module)]
     model, optimizer = fabric.setup(model, optimizer)
     total = training.epochs * len(loader)
     for epoch in range(len(history), training.epochs):
         model.train()
+        for module in frozen:
+            module.eval()  # batch norms keep the statistics of pretraining, nothing is dropped
         generator = seed_epoch(config, folder.name, epoch)
         sums: dict[str, float] = {}
         seen = 0
@@ -108,6 +112,23 @@ def fit(
         _save_checkpoint(checkpoint, bare, optimizer, history)
     save_tensors(folder / "weights.safetensors", bare.state_dict())
     checkpoint.unlink(missing_ok=True)
+
+
+def with_backbone(
+    backbone: nn.Module, lr_backbone: float, rest: Iterable[nn.Parameter], lr_rest: float
+) -> list[dict[str, Any]]:
+    """Parameter groups of a pretrained part and the rest. At a rate of 0 the former is frozen: it gets no
+    gradient, and `fit` keeps it as in evaluation."""
+    groups: list[dict[str, Any]] = [{"params": list(rest), "lr": lr_rest}]
+    if lr_backbone == 0:
+        backbone.requires_grad_(False)
+        return groups
+    return [{"params": list(backbone.parameters()), "lr": lr_backbone}, *groups]
+
+
+def _is_trained(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return not parameters or any(parameter.requires_grad for parameter in parameters)
 
 
 def _numbers(scalars: dict[str, Tensor]) -> dict[str, float]:

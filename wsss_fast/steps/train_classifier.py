@@ -25,7 +25,7 @@ from wsss_fast.steps._device import make_fabric, seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._multilabel import multilabel_metrics
 from wsss_fast.steps._step import Step, step
-from wsss_fast.steps._training import LossParts, fit, training_loader
+from wsss_fast.steps._training import LossParts, fit, training_loader, with_backbone
 
 STEP = "train-classifier"
 
@@ -89,10 +89,7 @@ def train(config: Config, this: Step, training: ClassifierConfig, columns: Seque
         training,
         fabric,
         model,
-        groups=[
-            {"params": model.backbone.parameters(), "lr": training.lr_backbone},
-            {"params": model.head.parameters(), "lr": training.lr_head},
-        ],
+        groups=with_backbone(model.backbone, training.lr_backbone, model.head.parameters(), training.lr_head),
         loader=loader,
         loss=loss,
         folder=this.folder,

@@ -19,7 +19,7 @@ from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
 from wsss_fast.steps._soft_labels import soft_label_folder
 from wsss_fast.steps._step import Step, step
-from wsss_fast.steps._training import LossParts, fit, training_loader
+from wsss_fast.steps._training import LossParts, fit, training_loader, with_backbone
 
 STEP = "train-segmenter"
 
@@ -71,17 +71,15 @@ def train_on(config: Config, this: Step, model: nn.Module, images: ImageSet, tar
         regular = crf(batch.image, logits, part).to(fabric.device)
         return entropy + regular, {"cross_entropy": entropy, "crf": regular}
 
-    encoder = list(cast(nn.Module, model.encoder).parameters())
-    known = {id(p) for p in encoder}
+    encoder = cast(nn.Module, model.encoder)
+    known = {id(p) for p in encoder.parameters()}
+    rest = [p for p in model.parameters() if id(p) not in known]
     fit(
         config,
         training,
         fabric,
         model,
-        groups=[
-            {"params": encoder, "lr": training.lr_backbone},
-            {"params": [p for p in model.parameters() if id(p) not in known], "lr": training.lr_head},
-        ],
+        groups=with_backbone(encoder, training.lr_backbone, rest, training.lr_head),
         loader=loader,
         loss=loss,
         folder=this.folder,
