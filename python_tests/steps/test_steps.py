@@ -18,14 +18,31 @@ pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline ex
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
 import wsss_fast
-from wsss_fast.config import CamsConfig, Config, CrfConfig, DataConfig, IrLabelsConfig, PseudoMasksConfig
+from wsss_fast.config import (
+    CamsConfig,
+    Config,
+    ConfigError,
+    CrfConfig,
+    DataConfig,
+    IrLabelsConfig,
+    PseudoMasksConfig,
+    SegmenterConfig,
+)
 from wsss_fast.data import DataError, open_images
 from wsss_fast.files import read_json, read_mask, read_npz, write_mask
 from wsss_fast.models.activation_maps import activation_maps
 from wsss_fast.models.classifier import Classifier
 from wsss_fast.steps import _device
 from wsss_fast.steps._graph import graph
-from wsss_fast.steps._maps import UNSURE, Cams, crf_labels, local_labels, to_class_ids
+from wsss_fast.steps._maps import (
+    UNSURE,
+    Cams,
+    MaskFolder,
+    SureMaskFolder,
+    crf_labels,
+    local_labels,
+    to_class_ids,
+)
 from wsss_fast.steps._step import StepError, step
 from wsss_fast.steps.make_cams import make_cams, multiscale_cams
 from wsss_fast.steps.make_ir_labels import activations_at, confident_regions, make_ir_labels
@@ -405,3 +422,16 @@ def test_the_ops_get_their_inputs_where_they_have_kernels(
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     assert _device.op_device(cpu) == cpu
     assert _device.op_device(gpu) == (gpu if kernels == "device" else cpu)
+
+
+def test_background_of_the_higher_threshold_alone_takes_no_part(tmp_path: Path) -> None:
+    write_mask(tmp_path / "0.6" / "a.png", np.uint8([[0, 0, 2]]))
+    write_mask(tmp_path / "0.3" / "a.png", np.uint8([[0, 2, 2]]))
+    folder = SureMaskFolder(MaskFolder(tmp_path / "0.6"), MaskFolder(tmp_path / "0.3"))
+    assert folder("a").tolist() == [[0, 255, 2]]
+    thresholds = PseudoMasksConfig(thresholds=[0.6, 0.3])
+    for unsure, labels in ((0.6, "hard"), (0.2, "hard"), (0.3, "soft")):
+        segmenter = SegmenterConfig(unsure_below=unsure, labels=labels)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"segmenter\.unsure_below: expected one of .*\[0\.3\]"):
+            Config(pseudo_masks=thresholds, segmenter=segmenter)
+    Config(pseudo_masks=thresholds, segmenter=SegmenterConfig(unsure_below=0.3))

@@ -98,3 +98,11 @@ class Config:
             f"one of pseudo_masks.thresholds {known}",
             masks,
         )
+        unsure = self.segmenter.unsure_below
+        lower = [t for t in known if t < (known[0] if masks is None else masks)]
+        check(
+            unsure is None or (unsure in lower and self.segmenter.labels == "hard"),
+            "segmenter.unsure_below",
+            f"one of pseudo_masks.thresholds below the mask threshold {lower}, and labels to be hard",
+            unsure,
+        )

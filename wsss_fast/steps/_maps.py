@@ -52,6 +52,19 @@ class MaskFolder:
         return read_mask(self.folder / f"{name}.png")
 
 
+@dataclass(frozen=True)
+class SureMaskFolder:
+    """As `MaskFolder`, of two thresholds: background by the higher one alone takes no part."""
+
+    higher: MaskFolder
+    lower: MaskFolder
+
+    def __call__(self, name: str) -> np.ndarray:
+        mask = self.higher(name)
+        mask[(mask == 0) & (self.lower(name) != 0)] = ignore_of(mask.dtype)
+        return mask
+
+
 def read_cams(path: PathLike) -> Cams:
     arrays = read_npz(path, "classes", "strided", "full")
     return Cams(

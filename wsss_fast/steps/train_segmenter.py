@@ -15,7 +15,7 @@ from wsss_fast.models.segmenter import normalization, segmenter
 from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
 from wsss_fast.steps._layout import pseudo_masks
-from wsss_fast.steps._maps import MaskFolder
+from wsss_fast.steps._maps import MaskFolder, SureMaskFolder
 from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
 from wsss_fast.steps._soft_labels import soft_label_folder
 from wsss_fast.steps._step import Step, step
@@ -27,7 +27,8 @@ STEP = "train-segmenter"
 def train_segmenter(config: Config) -> None:
     """Write ``train-segmenter/weights.safetensors`` and ``history.csv``.
 
-    It is trained on the pseudo-masks of ``segmenter.mask_threshold``, or with ``segmenter.labels: soft`` on
+    It is trained on the pseudo-masks of ``segmenter.mask_threshold``, without the pixels that
+    ``segmenter.unsure_below`` leaves out, or with ``segmenter.labels: soft`` on
     the maps that they were made of. With ``segmenter.crf_loss.weight`` above 0 the history has the two parts
     of the loss, ``cross_entropy`` and ``crf``, beside their sum.
     """
@@ -40,6 +41,9 @@ def train_segmenter(config: Config) -> None:
             targets = soft_label_folder(config, "train", images.classes)
         else:
             targets = MaskFolder(pseudo_masks(config, "train"))
+            if config.segmenter.unsure_below is not None:
+                lower = MaskFolder(pseudo_masks(config, "train", config.segmenter.unsure_below))
+                targets = SureMaskFolder(targets, lower)
         seed_first_weights(config, STEP)
         model = segmenter(config.segmenter.backbone, 1 + len(images.classes))
         train_on(config, this, model, images, targets)
