@@ -47,8 +47,8 @@ class SegmenterConfig(TrainingConfig):
     mask_threshold: float | None = None
     """Which of pseudo_masks.thresholds made the masks that are trained on; by default the first."""
     unsure_below: float | None = None
-    """Another of pseudo_masks.thresholds, a lower one: pixels that are background at mask_threshold, but not at
-    this one, take no part in the training on the pseudo-masks."""
+    """Another of pseudo_masks.thresholds, a lower one: pixels that are background at mask_threshold, but not
+    at this one, take no part in the training on the pseudo-masks."""
     labels: Literal["hard", "soft"] = "hard"
     """``hard``: the pseudo-masks. ``soft``: probabilities, in proportion to the maps after the walk and, for
     the background, to the threshold of the pseudo-masks."""
