@@ -102,12 +102,12 @@ def multiscale_cams(
     """
     height, width = images.shape[2:]
     strided_size = (-(-height // config.stride), -(-width // config.stride))
-    if (
-        not present.any()
-    ):  # of a class with its own classifier many images have no map: no network runs for them
-        empty = [[torch.empty(0, *size) for _ in present] for size in (strided_size, (height, width))]
-        return empty[0], empty[1]
     ops = op_device(images.device)
+    if not present.any():  # no network runs for nothing: many images do not have the person
+        nothing = [
+            [torch.empty(0, *size, device=ops) for _ in present] for size in (strided_size, (height, width))
+        ]
+        return nothing[0], nothing[1]
     cams: list[Tensor] = []
     flipped: list[bool] = []
     for scale in config.scales:
