@@ -11,8 +11,9 @@ import torch
 pytest.importorskip("torchvision", reason="needs the pipeline extra")
 
 from wsss_fast.data.folder import Folder
-from wsss_fast.data.loading import Batch, Loaded, TrainingLoader, read_images
+from wsss_fast.data.inference_loader import Loaded, read_images
 from wsss_fast.data.soft_labels import SoftMaps
+from wsss_fast.data.training_loader import Batch, TrainingLoader
 from wsss_fast.data.transforms import Transform, classifier_transform, irnet_transform
 from wsss_fast.files import DataError, read_mask, write_image, write_mask
 

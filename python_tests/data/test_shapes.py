@@ -14,10 +14,11 @@ pytest.importorskip("torchvision", reason="needs the pipeline extra")
 
 from wsss_fast.config import DataConfig, ShapesConfig
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import TrainingLoader, read_images
+from wsss_fast.data.inference_loader import read_images
 from wsss_fast.data.shapes import Shapes, reader
 from wsss_fast.data.shapes.kinds import KINDS
 from wsss_fast.data.shapes.reader import VISIBLE
+from wsss_fast.data.training_loader import TrainingLoader
 from wsss_fast.data.transforms import inference_transform
 from wsss_fast.files import DataError
 

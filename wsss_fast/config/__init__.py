@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import ConfigError, check
+from wsss_fast.config._checks import ConfigError, check, check_at_least
 from wsss_fast.config._classification import (
     CamsConfig,
     ClassifierConfig,
@@ -25,6 +25,7 @@ from wsss_fast.config._regions import (
     IrnetConfig,
     PseudoMasksConfig,
 )
+from wsss_fast.config._running import CheckpointsConfig, LogsConfig
 from wsss_fast.config._segmentation import CrfLossConfig, PredictConfig, SegmenterConfig
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
 
@@ -32,6 +33,7 @@ __all__ = [
     "AblateConfig",
     "BackboneConfig",
     "CamsConfig",
+    "CheckpointsConfig",
     "ClassifierConfig",
     "Config",
     "ConfigError",
@@ -42,6 +44,7 @@ __all__ = [
     "InstancesConfig",
     "IrLabelsConfig",
     "IrnetConfig",
+    "LogsConfig",
     "PersonClassifierConfig",
     "PersonConfig",
     "PredictConfig",
@@ -66,6 +69,21 @@ class Config:
     """``auto``: a GPU if torch sees one."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     """Arithmetic of training, as Lightning Fabric names it."""
+    compile: bool = False
+    """Compile the networks in training (``torch.compile``): minutes at the start, faster afterwards."""
+    sync_batch_norm: bool = True
+    """With several processes, batch norms in training take their statistics from the whole batch, so that
+    the result does not depend on the number of processes."""
+    threads: int | None = None
+    """Threads of a process on the CPU; null: the cores of the machine, shared by the processes on it."""
+    changed_config: Literal["refuse", "keep"] = "refuse"
+    """What to do about outputs that were made with other settings than now: ``refuse`` stops and shows the
+    difference; ``keep`` shows it and goes on with them as they are."""
+    profile: Literal["off", "summary", "trace"] = "off"
+    """``summary``: measure where the time of a step goes. ``trace``: besides, record its first batches for
+    chrome://tracing or Perfetto."""
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    logs: LogsConfig = field(default_factory=LogsConfig)
     data: DataConfig = field(default_factory=DataConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     cams: CamsConfig = field(default_factory=CamsConfig)
@@ -82,6 +100,8 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
+        if self.threads is not None:
+            check_at_least("", self, 1, "threads")
         if self.person.has_classifier:
             name = self.person.name
             check(

@@ -18,7 +18,7 @@ def check(good: bool, key: str, expected: str, got: object) -> None:
 def check_at_least(prefix: str, config: object, low: float, *keys: str) -> None:
     for key in keys:
         value = getattr(config, key)
-        check(value >= low, f"{prefix}.{key}", f"a number >= {low:g}", value)
+        check(value >= low, f"{prefix}.{key}".removeprefix("."), f"a number >= {low:g}", value)
 
 
 def check_above(prefix: str, config: object, low: float, *keys: str) -> None:

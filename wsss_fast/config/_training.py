@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from wsss_fast.config._checks import check_at_least, check_fraction
+from wsss_fast.config._checks import check, check_at_least, check_fraction
 
 
 @dataclass
@@ -37,7 +37,10 @@ class TrainingConfig:
     epochs: int = 10
     """How often the training images are gone through."""
     batch_size: int = 16
-    """Images of one step of the optimizer."""
+    """Images of one step of the optimizer, over all processes."""
+    accumulate: int = 1
+    """In how many parts, one after another, a process goes through its share of a batch: less memory, the
+    same step. Batch norms see a part at a time."""
     image_size: int = 128
     """Training crops are squares of this many pixels."""
     weight_decay: float = 1e-4
@@ -58,7 +61,13 @@ class TrainingConfig:
     """``poly``: lr = peak * (1 - progress) ** poly_power."""
 
     def _check_training(self, prefix: str) -> None:
-        check_at_least(prefix, self, 1, "epochs", "batch_size", "step_epochs")
+        check_at_least(prefix, self, 1, "epochs", "batch_size", "accumulate", "step_epochs")
         check_at_least(prefix, self, 32, "image_size")
         check_at_least(prefix, self, 0, "weight_decay", "poly_power")
+        check(
+            self.batch_size % self.accumulate == 0,
+            f"{prefix}.accumulate",
+            f"a divisor of batch_size ({self.batch_size})",
+            self.accumulate,
+        )
         check_fraction(prefix, self, "warmup", "step_factor")

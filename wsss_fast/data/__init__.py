@@ -1,7 +1,7 @@
 """Data sets: images with image-level labels.
 
 ``open_images(config, split)`` gives an `ImageSet` by the reader that the config names: `folder`, `voc` or
-`shapes`. `transforms` and `loading` turn it into batches.
+`shapes`. `transforms` and the loaders turn it into batches.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
-from wsss_fast.data.loading import Loaded, read_images
+from wsss_fast.data.inference_loader import Loaded, read_images
 from wsss_fast.steps._copies import to_device
 from wsss_fast.steps._progress import progress
 from wsss_fast.steps._step import Step

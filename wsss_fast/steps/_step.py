@@ -12,6 +12,7 @@ from typing import Any
 from wsss_fast.config import Config
 from wsss_fast.files import DataError, read_json, write_json
 from wsss_fast.steps._graph import graph, relevant_config
+from wsss_fast.steps._profile import Profile, profile_table
 
 
 class StepError(RuntimeError):
@@ -29,6 +30,8 @@ class Step:
     strict: bool
     skipped: dict[str, dict[str, str]] = field(default_factory=dict)
     items: int = 0
+    profile: Profile = field(default_factory=Profile)
+    """Where its time goes."""
 
     def skip(self, name: str, file: str, reason: str) -> None:
         """Note an item that could not be read."""
@@ -77,11 +80,15 @@ def step(config: Config, name: str) -> Iterator[Step]:
         return
     _write_state(config, this, 0.0)
     start = time.perf_counter()
+    this.profile = Profile(config.profile, folder)
     try:
         yield this
         this.done = True
     finally:
         _write_state(config, this, time.perf_counter() - start)
+        parts = this.profile.stop()
+    if parts:
+        print(profile_table(name, parts))
     if this.skipped:
         print(f"{name}: skipped {len(this.skipped)} unreadable:")
         for entry in this.skipped.values():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.data import ImageSet
-from wsss_fast.data.loading import Batch, Epochs, ReadTarget, TrainingLoader
+from wsss_fast.data.training_loader import Batch, Epochs, ReadTarget, TrainingLoader
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import atomic_path, load_tensors, save_tensors
 from wsss_fast.steps._copies import to_host

@@ -13,8 +13,8 @@ from torchvision.transforms import v2
 from wsss_fast.config import ClassifierConfig, Config
 from wsss_fast.data import DataError, ImageSet, open_images
 from wsss_fast.data.balance import Balanced
-from wsss_fast.data.loading import Batch
 from wsss_fast.data.selection import Selection
+from wsss_fast.data.training_loader import Batch
 from wsss_fast.data.transforms import classifier_transform
 from wsss_fast.files import write_json
 from wsss_fast.models.backbone import normalization

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
-from wsss_fast.data.loading import Batch
+from wsss_fast.data.training_loader import Batch
 from wsss_fast.data.transforms import irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.data.loading import Batch, ReadTarget
 from wsss_fast.data.soft_labels import SoftLabels
+from wsss_fast.data.training_loader import Batch, ReadTarget
 from wsss_fast.data.transforms import NO_PART, segmenter_transform
 from wsss_fast.models.segmenter import normalization, segmenter
 from wsss_fast.steps._copies import to_device

@@ -1,42 +1,25 @@
-"""Batches for training and a stream of images for inference, read by worker processes.
-
-An image that cannot be read does not stop a run: the worker carries the failure to the main process inside
-the item (an exception would end the epoch, and lose its type on the way), and there it is told to a
-``skip`` function, once an image. With ``strict=True`` the first failure raises `DataError`, in the main
-process too.
-"""
+"""Batches for training, read by worker processes; `_workers` says what happens to unreadable files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from wsss_fast.data._workers import Skip, Skipped, start_worker
 from wsss_fast.data.balance import EveryImage
 from wsss_fast.data.image_set import ImageSet
 from wsss_fast.data.soft_labels import SoftLabels, SoftMaps, padded
 from wsss_fast.data.transforms import Transform
 from wsss_fast.files import DataError
 
-Skip: TypeAlias = Callable[[str, str, str], None]
-"""Told the name, the file and the reason of every item that is left out."""
-
 ReadTarget: TypeAlias = "Callable[[str], np.ndarray] | Callable[[str], SoftMaps]"
 """From the name of an image to its mask, uint8 or uint16 ``[H,W]``, or to what gives its soft labels; it may
 raise `DataError`."""
-
-
-class Skipped(NamedTuple):
-    """An item that could not be read."""
-
-    name: str
-    file: str
-    reason: str
 
 
 class _Fatal(NamedTuple):
@@ -238,7 +221,7 @@ class TrainingLoader:
             sampler=self._draws,
             num_workers=self._workers,
             collate_fn=collate,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             # Workers that stay know which images are bad, and a new epoch starts at once.
             persistent_workers=self._workers > 0,
             # Else it draws from torch's own whenever its workers start: each epoch without any, once with
@@ -272,80 +255,3 @@ class TrainingLoader:
         # Let the workers go before raising: held by the traceback, they would end much later, and slowly.
         self._loader = self._open()
         raise DataError(*fatal)
-
-
-class Loaded(NamedTuple):
-    """An image as it was read."""
-
-    i: int
-    name: str
-    image: np.ndarray
-    """uint8 ``[H,W,3]``, RGB."""
-    labels: np.ndarray | None
-    """bool ``[K]``; None unless asked for."""
-
-
-class _InferenceSet(Dataset[Any]):
-    def __init__(self, images: ImageSet, indices: Sequence[int], labels: bool) -> None:
-        self.images = images
-        self.indices = indices
-        self.labels = labels
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Loaded | Skipped:
-        index = self.indices[position]
-        name = self.images.name(index)
-        try:
-            labels = self.images.labels(index) if self.labels else None
-            return Loaded(index, name, self.images.image(index), labels)
-        except DataError as error:
-            return Skipped(name, error.file, error.reason)
-
-
-def read_images(
-    images: ImageSet,
-    indices: Iterable[int] | None = None,
-    *,
-    workers: int = 0,
-    labels: bool = False,
-    strict: bool = False,
-    skip: Skip | None = None,
-) -> Iterator[Loaded]:
-    """The images of a set one after another, read ahead by ``workers`` processes.
-
-    ``indices``: which ones, in this order (by default all). ``labels``: read the image-level labels too, and
-    take unreadable ones for an unreadable image. An image that cannot be read is told to
-    ``skip(name, file, reason)`` and left out, or raises `DataError` with ``strict=True``.
-    """
-    chosen = list(range(len(images)) if indices is None else indices)
-    if not chosen:
-        return
-    loader: DataLoader[Any] = DataLoader(
-        _InferenceSet(images, chosen, labels),
-        batch_size=None,
-        num_workers=min(workers, len(chosen)),
-        collate_fn=_as_it_is,
-        worker_init_fn=_start_worker,
-    )
-    failure: Skipped
-    for item in loader:
-        if isinstance(item, Loaded):
-            yield item
-        elif strict:
-            failure = item
-            break
-        elif skip is not None:
-            skip(*item)
-    else:
-        return
-    raise DataError(failure.file, failure.reason)  # here, where the loop has let the workers go
-
-
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
-def _start_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers themselves are the parallelism
