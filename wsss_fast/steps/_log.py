@@ -22,8 +22,6 @@ class TrainingLog:
         self._every = config.every
         self._path = folder / "steps.csv"
         self._rows = [row for row in _read(self._path) if int(row["step"]) <= start]
-        self._sums: dict[str, float] = {}
-        self._count = 0
         self._events = _events(folder / "tensorboard", start) if config.tensorboard else None
 
     def __enter__(self) -> TrainingLog:
@@ -36,16 +34,11 @@ class TrainingLog:
             self._events.close()
 
     def step(self, step: int, values: dict[str, float], learning_rate: float) -> None:
-        """After ``step`` steps of the optimizer. A row is the mean over the steps since the last row."""
-        for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value
-        self._count += 1
+        """After ``step`` steps of the optimizer: every so many, a row of the last one's values."""
         if step % self._every:
             return
-        means = {key: value / self._count for key, value in self._sums.items()}
-        self._sums, self._count = {}, 0
-        row = {"step": step, "learning_rate": learning_rate, **means}
-        self._rows.append({key: str(step) if key == "step" else f"{row[key]:.6g}" for key in row})
+        row = {"learning_rate": learning_rate, **values}
+        self._rows.append({"step": str(step), **{key: f"{value:.6g}" for key, value in row.items()}})
         self._event(row, "step", step)
 
     def epoch(self, epoch: int, row: dict[str, float]) -> None:
@@ -61,11 +54,10 @@ class TrainingLog:
             writer.writeheader()
             writer.writerows(self._rows)
 
-    def _event(self, values: dict[str, Any], prefix: str, at: int) -> None:
+    def _event(self, values: dict[str, float], prefix: str, at: int) -> None:
         if self._events is not None:
             for key, value in values.items():
-                if key != "step":
-                    self._events.add_scalar(f"{prefix}/{key}", value, at)
+                self._events.add_scalar(f"{prefix}/{key}", value, at)
             self._events.flush()
 
 
