@@ -6,6 +6,12 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find cmake csrc wsss_fast configs -type f \
 	-not -name '*.so' -not -path '*/__pycache__/*')
 
+# What these targets install is for this machine: its kernels are for the GPUs in it, and for one architecture,
+# to know that they compile, where there is none. A wheel has them for all.
+CUDAARCHS ?= $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | \
+	sort -u | paste -sd';'),80)
+export CUDAARCHS
+
 # The CUDA kernels, built to run on the host under AddressSanitizer, and which tests run them.
 CUDA_HOST := build/cuda-host
 CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradient.py ops/test_lattice.py \
