@@ -6,17 +6,16 @@ import csv
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsss_fast._info import build_info
 from wsss_fast._report_charts import threshold_chart, training_charts
 from wsss_fast._report_pictures import COLUMNS, IGNORED_COLOUR, Row, colour_of, data_uri, picture_row
 from wsss_fast._report_tables import class_tables, metric_tables, read_metrics, stage_rows
+from wsss_fast._versions import versions
 from wsss_fast.config import Config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
@@ -37,16 +36,6 @@ _COLUMN_STEPS = {
     "prediction-crf": "predict",
 }
 """Which step a column of pictures waits for."""
-
-_PACKAGES = (
-    "torchvision",
-    "timm",
-    "segmentation-models-pytorch",
-    "torchmetrics",
-    "lightning-fabric",
-    "numpy",
-    "opencv-python",
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def report(config: Config) -> Path:
         timings=_timings(states),
         skipped=skipped + [{**entry, "step": STEP} for entry in unreadable],
         config_text=to_yaml(config),
-        versions=_versions(),
+        versions=list(versions().items()),
     )
     path = folder / "index.html"
     with atomic_path(path) as temporary:
@@ -239,16 +228,6 @@ def _timings(states: dict[str, Any]) -> list[Timing]:
         Timing(step, state["seconds"], state["items"], state["done"], state["seconds"] / longest)
         for step, state in states.items()
     ]
-
-
-def _versions() -> list[tuple[str, str]]:
-    found = [(key, str(value)) for key, value in build_info().items()]
-    for package in _PACKAGES:
-        try:
-            found.append((package, metadata.version(package)))
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _percent(value: float | None) -> str:
