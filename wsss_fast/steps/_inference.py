@@ -74,6 +74,7 @@ def each_image(
             yield item
             bar.update()
             this.items += 1
+            this.write_now_and_then()
 
 
 def equal_size_batches(
@@ -126,6 +127,7 @@ def _due_batches(
             yield batch
         this.items += count
         bar.update(count)
+        this.write_now_and_then()
         share.missing.difference_update(batch.indices)
 
     with share.progress() as bar:

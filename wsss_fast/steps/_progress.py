@@ -18,8 +18,12 @@ _MINUTE = 60.0
 class Bar(tqdm):
     """A bar whose throughput and remaining time are about what is done in this call."""
 
+    monitor_interval = 0  # no thread that looks after bars: steps fork worker processes
+
     def catch_up(self, n: int) -> None:
         """So many more turn out to have been done before."""
+        if self.disable:  # it has nothing of what follows
+            return
         self.initial += n
         self.n += n
         self.last_print_n += n
@@ -40,7 +44,15 @@ def progress(total: int, description: str, *, unit: str = "step", shared: bool =
     if sys.stderr.isatty():
         if shared and of.world > 1:
             description = f"{description} (share of rank {of.rank} of {of.world})"
-        return Bar(total=total, desc=description, unit=unit, leave=False, delay=1, disable=not of.first)
+        return Bar(
+            total=total,
+            desc=description,
+            unit=unit,
+            leave=False,
+            delay=1,
+            miniters=1,
+            disable=not of.first,
+        )
     return Bar(
         total=total,
         desc=of.prefix + description,

@@ -27,6 +27,8 @@ from wsss_fast.steps._states import (
 
 __all__ = ["Step", "StepError", "step"]
 
+_MINUTE = 60.0
+
 
 @dataclass
 class Step:
@@ -47,6 +49,13 @@ class Step:
     write: Callable[[], None] = lambda: None
     """Writes down how it stands."""
     share_made: bool = False
+    written_at: float = field(default_factory=time.monotonic)
+
+    def write_now_and_then(self) -> None:
+        """Write down how it stands if a minute has passed: so much is known of a process that is killed."""
+        if time.monotonic() - self.written_at >= _MINUTE:
+            self.written_at = time.monotonic()
+            self.write()
 
     def skip(self, name: str, file: str, reason: str) -> None:
         """Note an item that could not be read."""

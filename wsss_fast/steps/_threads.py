@@ -1,4 +1,4 @@
-"""Threads beside the one that a step runs in: for what can be done while it goes on."""
+"""Several images at a time, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -6,44 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Background:
-    """Calls functions in the background, in one thread, one after another in the order of the calls.
-
-    At most ``backlog`` calls wait; then the caller does. What one of them raises is raised in a later call or
-    at the end of the ``with`` block, which waits for all; if the block itself raises, those that have not
-    begun are dropped. No thread is left in any case.
-    """
-
-    def __init__(self, backlog: int) -> None:
-        self._backlog = backlog
-        self._calls: deque[Future[None]] = deque()
-        self._pool = ThreadPoolExecutor(1, initializer=_one_op_thread)
-
-    def __call__(self, function: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        while self._calls and (self._calls[0].done() or len(self._calls) >= self._backlog):
-            self._calls.popleft().result()
-        self._calls.append(self._pool.submit(function, *args, **kwargs))
-
-    def __enter__(self) -> Background:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            while error is None and self._calls:
-                self._calls.popleft().result()
-        finally:
-            self._pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -54,6 +54,8 @@ def _timed(name: str, module: str, config: Config) -> None:
 def _wait(folder: Path, *, collective: bool) -> None:
     """Until the step is done by all."""
     of = ranks()
+    if of.world == 1:
+        return
     told = time.monotonic()
     while missing := waiting_for(folder, of.world, collective=collective):
         if time.monotonic() - told >= _TELL_SECONDS:
