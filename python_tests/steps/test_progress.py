@@ -43,7 +43,7 @@ def test_a_log_file_gets_a_line_a_minute(monkeypatch: pytest.MonkeyPatch, minute
     assert lines[0].startswith("make-cams train: 1")
     assert " of 20 images, " in lines[0]
     assert " images/s, " in lines[0]
-    assert lines[0].endswith(" left")
+    assert lines[0].endswith(" left, loss=1")
     rate = float(lines[0].split(", ")[1].split()[0])
     assert rate == pytest.approx(10 / (3.5 * minute), rel=0.35)  # without those that were there already
 

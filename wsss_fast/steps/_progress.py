@@ -59,7 +59,7 @@ def progress(total: int, description: str, *, unit: str = "step", shared: bool =
         unit=f" {unit}s",
         leave=False,
         file=_Lines(sys.stderr),
-        bar_format="{desc}: {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left",
+        bar_format="{desc}: {n_fmt} of {total_fmt}{unit}, {rate_noinv_fmt}, {remaining} left{postfix}",
         delay=_MINUTE,
         mininterval=_MINUTE,
         maxinterval=_MINUTE,
