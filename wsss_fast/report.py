@@ -58,12 +58,13 @@ def report(config: Config) -> Path:
     run would have given is left out with a note. Validation images that cannot be read are left out and
     listed.
 
-    Raises `StepError` if no step has been run at all.
+    Of several processes the first writes it. Raises `StepError` if no step has been run at all.
     """
     start = time.perf_counter()
     root = Path(config.output)
     folder = root / STEP
-    if not ranks().first:  # which writes it
+    if not ranks().first:
+        print(f"{ranks().prefix}{STEP} is left to rank 0")
         return folder / "index.html"
     found = {step: read_state(root / step) for step in steps_of(config)}
     states = {step: state for step, state in found.items() if state is not None}

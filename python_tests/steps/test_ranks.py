@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
@@ -81,7 +83,9 @@ class Stop(BaseException):
     """As sudden as a signal."""
 
 
-def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+def stop_after(
+    monkeypatch: pytest.MonkeyPatch, writes: int, error: BaseException | type[BaseException] = Stop
+) -> None:
     """End the process, as it were, in the middle of writing a file."""
     done = 0
     rename = os.replace
@@ -91,7 +95,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
         if not Path(target).name.startswith("step"):
             done += 1
             if done > writes:
-                raise Stop
+                raise error
         rename(source, target)
 
     monkeypatch.setattr("wsss_fast.files.os.replace", counted)
@@ -173,6 +177,28 @@ def test_what_one_process_leaves_unfinished_two_can_finish(
     changed = [path for path, time in kept.items() if path.stat().st_mtime_ns != time]
     # Of an image with several files, those before the last are written again.
     assert len(changed) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["make-ir-labels", "make-pseudo-masks"])  # with and without threads
+def test_a_full_disk_ends_a_step_that_can_go_on(
+    finished_run: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = start(finished_run, tmp_path / "run", name)
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, OSError(errno.ENOSPC, "No space left on device"))
+        with pytest.raises(OSError, match="No space left on device"):
+            make(config, name)
+    assert threading.active_count() == before
+    assert not list(Path(config.output).rglob(".tmp*"))
+    state = read_state(Path(config.output) / name)
+    assert state is not None
+    assert state["done"] is False
+    make(config, name)
+    alone = start(finished_run, tmp_path / "alone", name)
+    make(alone, name)
+    assert outputs(config, name) == outputs(alone, name)
 
 
 @pytest.mark.slow

@@ -71,6 +71,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     left out, or raised with ``data.strict``.
     """
     if not ranks().first:
+        print(f"{ranks().prefix}{STEP} is left to rank 0")
         return {}
     start = time.perf_counter()
     folder = Path(config.output) / STEP
