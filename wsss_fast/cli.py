@@ -263,7 +263,7 @@ def _is_foreseen(error: Exception) -> bool:
     Steps load heavy modules; an error of theirs can only come if theirs was loaded.
     """
     kinds: list[type[Exception]] = [DataError]
-    for module, name in (("steps._step", "StepError"), ("models.backbone", "WeightsError")):
+    for module, name in (("steps._states", "StepError"), ("models.backbone", "WeightsError")):
         loaded = sys.modules.get(f"wsss_fast.{module}")
         if loaded is not None and hasattr(loaded, name):
             kinds.append(getattr(loaded, name))

@@ -19,9 +19,10 @@ from wsss_fast._versions import versions
 from wsss_fast.config import Config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import DataError, atomic_path, read_json, write_image, write_json
+from wsss_fast.files import DataError, atomic_path, write_image, write_json
 from wsss_fast.steps._progress import progress_over
-from wsss_fast.steps._step import StepError
+from wsss_fast.steps._ranks import ranks
+from wsss_fast.steps._states import StepError, read_state
 from wsss_fast.steps.run import steps_of
 
 STEP = "report"
@@ -57,12 +58,16 @@ def report(config: Config) -> Path:
     run would have given is left out with a note. Validation images that cannot be read are left out and
     listed.
 
-    Raises `StepError` if no step has been run at all.
+    Of several processes the first writes it. Raises `StepError` if no step has been run at all.
     """
     start = time.perf_counter()
     root = Path(config.output)
     folder = root / STEP
-    states = {step: read_json(p) for step in steps_of(config) if (p := root / step / "step.json").exists()}
+    if not ranks().first:
+        print(f"{ranks().prefix}{STEP} is left to rank 0")
+        return folder / "index.html"
+    found = {step: read_state(root / step) for step in steps_of(config)}
+    states = {step: state for step, state in found.items() if state is not None}
     if not states:
         raise StepError(
             f"{STEP}: expected the outputs of a run under {root}, got none; run `wsss-fast run` first"

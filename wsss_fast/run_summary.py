@@ -14,6 +14,7 @@ from wsss_fast._versions import versions
 from wsss_fast.config import Config
 from wsss_fast.files import read_json, write_json
 from wsss_fast.steps._ranks import ranks
+from wsss_fast.steps._states import read_state
 from wsss_fast.steps.run import steps_of
 
 
@@ -36,9 +37,9 @@ def write_run_summary(config: Config, command: str) -> None:
     root = Path(config.output)
     steps: dict[str, Any] = {}
     for name in (*steps_of(config), "report"):
-        path = root / name / "step.json"
-        if path.exists():
-            steps[name] = _step(read_json(path))
+        state = read_state(root / name)
+        if state is not None:
+            steps[name] = _step(state)
     path = root / "evaluate" / "metrics.json"
     write_json(
         root / "run.json",

@@ -138,6 +138,7 @@ def reads_of(finished_run: Config, output: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Fabric, "device", DEVICE)
     monkeypatch.setattr(_training, "save_tensors", save)
     monkeypatch.setattr(_inference, "_BATCH_PIXELS", 4 * PIXELS)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as on a device: an image after the other
     for looks in ("wsss_fast.ops.unary", "wsss_fast.nn.dense_crf_loss"):
         monkeypatch.setattr(f"{looks}.looking", lambda values: False)  # as on a device
     with watch:

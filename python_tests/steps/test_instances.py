@@ -31,7 +31,13 @@ from wsss_fast.steps._instances import (
     instance_maps,
 )
 from wsss_fast.steps._maps import OwnThreshold
-from wsss_fast.steps.make_instance_masks import coco_result, image_ids, instances_of, make_instance_masks
+from wsss_fast.steps.make_instance_masks import (
+    coco_result,
+    image_id,
+    instances_of,
+    make_instance_masks,
+    names_are_numbers,
+)
 from wsss_fast.steps.make_pseudo_masks import walked
 
 HEIGHT, WIDTH = 40, 60
@@ -241,10 +247,13 @@ class _Named:
         (("2007_000032", "17"), ["2007_000032", "17"]),
         (("1", "01"), ["1", "01"]),
         (("²", "1"), ["²", "1"]),
+        (("1" * 18, "2"), [int("1" * 18), 2]),
+        (("1" * 19, "2"), ["1" * 19, "2"]),
     ],
 )
 def test_image_ids_are_numbers_where_all_names_are(names: tuple[str, ...], ids: list[object]) -> None:
-    assert list(image_ids(_Named(*names)).values()) == ids  # type: ignore[arg-type]
+    numbers = names_are_numbers(_Named(*names))  # type: ignore[arg-type]
+    assert [image_id(name, numbers) for name in names] == ids
 
 
 @pytest.mark.slow

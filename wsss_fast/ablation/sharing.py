@@ -24,9 +24,8 @@ from typing import Any
 from wsss_fast.ablation.grid import Cell
 from wsss_fast.config import Config
 from wsss_fast.config_file import save
-from wsss_fast.files import read_json
 from wsss_fast.steps._graph import relevant_config
-from wsss_fast.steps._step import StepError
+from wsss_fast.steps._states import StepError, read_state
 from wsss_fast.steps.run import steps_of
 
 
@@ -50,8 +49,7 @@ class Stage:
         return 0.0 if state is None else float(state["seconds"])
 
     def _state(self) -> dict[str, Any] | None:
-        path = self.folder / "step.json"
-        return read_json(path) if path.exists() else None
+        return read_state(self.folder)
 
 
 def stages_of(cells: Sequence[Cell], root: Path) -> list[Stage]:

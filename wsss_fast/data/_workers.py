@@ -8,6 +8,7 @@ process too.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -28,3 +29,6 @@ class Skipped(NamedTuple):
 def start_worker(_: int) -> None:
     """What a worker process does first."""
     cv2.setNumThreads(0)  # the workers themselves are the parallelism
+    # Ctrl-C reaches all processes of a terminal. One that it ends amid a message leaves the main process
+    # waiting for seconds; that one is to end the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

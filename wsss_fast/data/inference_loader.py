@@ -3,7 +3,8 @@ files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,16 +27,11 @@ class Loaded(NamedTuple):
 
 
 class _InferenceSet(Dataset[Any]):
-    def __init__(self, images: ImageSet, indices: Sequence[int], labels: bool) -> None:
+    def __init__(self, images: ImageSet, labels: bool) -> None:
         self.images = images
-        self.indices = indices
         self.labels = labels
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> Loaded | Skipped:
-        index = self.indices[position]
+    def __getitem__(self, index: int) -> Loaded | Skipped:
         name = self.images.name(index)
         try:
             labels = self.images.labels(index) if self.labels else None
@@ -55,17 +51,21 @@ def read_images(
 ) -> Iterator[Loaded]:
     """The images of a set one after another, read ahead by ``workers`` processes.
 
-    ``indices``: which ones, in this order (by default all). ``labels``: read the image-level labels too, and
+    ``indices``: which ones, in this order (by default all). They are asked for one after another, only so
+    far ahead as the workers read: what finds out which ones are due need not do so for all of a million
+    images before the first is read. ``labels``: read the image-level labels too, and
     take unreadable ones for an unreadable image. An image that cannot be read is told to
     ``skip(name, file, reason)`` and left out, or raises `DataError` with ``strict=True``.
     """
-    chosen = list(range(len(images)) if indices is None else indices)
-    if not chosen:
+    due = iter(range(len(images)) if indices is None else indices)
+    first = list(islice(due, max(1, workers)))
+    if not first:
         return
     loader: DataLoader[Any] = DataLoader(
-        _InferenceSet(images, chosen, labels),
+        _InferenceSet(images, labels),
         batch_size=None,
-        num_workers=min(workers, len(chosen)),
+        sampler=chain(first, due),
+        num_workers=min(workers, len(first)),
         collate_fn=_as_it_is,
         worker_init_fn=start_worker,
     )

@@ -17,6 +17,8 @@ class Node:
     """The parts of the config that its outputs depend on: sections, or keys of one (``person.merge``)."""
     needs: tuple[str, ...] = ()
     """The steps whose outputs it reads."""
+    collective: bool = False
+    """Whether several processes do it together, as one (a training), rather than each its share."""
 
 
 # Settings that change how a result is reached, not what it is.
@@ -30,22 +32,22 @@ def graph(config: Config) -> dict[str, Node]:
     merged = ("make-person-cams",) if person.has_classifier else ()
     own = ("person.merge", "person.name", "person.threshold") if person.merge != "none" else ()
     nodes = {
-        "train-classifier": Node(("seed", "data", "classifier")),
+        "train-classifier": Node(("seed", "data", "classifier"), collective=True),
         "make-cams": Node(("cams",), ("train-classifier",)),
     }
     if merged:
         reads = ("seed", "data", "person.name", "person.classifier")
-        nodes["train-person-classifier"] = Node(reads)
+        nodes["train-person-classifier"] = Node(reads, collective=True)
         nodes["make-person-cams"] = Node(("cams",), ("train-person-classifier",))
     nodes["make-ir-labels"] = Node(("crf", "ir_labels"), ("make-cams", *before))
-    nodes["train-irnet"] = Node(("irnet",), ("make-ir-labels",))
+    nodes["train-irnet"] = Node(("irnet",), ("make-ir-labels",), collective=True)
     nodes["make-pseudo-masks"] = Node(("pseudo_masks", *own), ("make-cams", "train-irnet", *merged))
     if config.instances.splits:
         nodes["make-instance-masks"] = Node(("instances",), ("make-pseudo-masks",))
-    nodes["train-segmenter"] = Node(("segmenter",), ("make-pseudo-masks",))
+    nodes["train-segmenter"] = Node(("segmenter",), ("make-pseudo-masks",), collective=True)
     if config.segmenter.rounds == 2:
         nodes["refine-pseudo-masks"] = Node(("predict.scales", "predict.hflip"), ("train-segmenter",))
-        nodes["retrain-segmenter"] = Node((), ("refine-pseudo-masks",))
+        nodes["retrain-segmenter"] = Node((), ("refine-pseudo-masks",), collective=True)
     nodes["predict"] = Node(("predict",), (last_segmenter(config),))
     return nodes
 

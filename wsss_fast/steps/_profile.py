@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Literal, TypeVar
 
 import torch
@@ -18,25 +19,27 @@ _TRACED_BATCHES = 8
 
 
 class Profile:
-    """Seconds by part of a step, and with ``trace`` a record of its first batches.
+    """Seconds by part of a step, and with ``trace`` a record of its first batches, written to that path.
 
     A part is what happens inside ``with profile.part("network"):``, the device's work included, which is
     waited for (only when profiling). Parts do not nest. What is in none of them is called ``other``.
     """
 
-    def __init__(self, mode: Literal["off", "summary", "trace"] = "off", folder: Path | None = None) -> None:
+    def __init__(self, mode: Literal["off", "summary", "trace"] = "off", trace: Path | None = None) -> None:
         self.on = mode != "off"
         self.seconds: dict[str, float] = {}
+        self._lock = Lock()
         self._start = time.perf_counter()
         self._recorder: torch.profiler.profile | None = None
         if mode == "trace":
-            assert folder is not None
-            self._recorder = _recorder(folder / "trace.json")
+            assert trace is not None
+            self._recorder = _recorder(trace)
             self._recorder.start()
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Count the body under a name."""
+    def part(self, name: str, threads: int = 1) -> Iterator[None]:
+        """Count the body under a name. ``threads``: in how many threads such bodies run at once, by which
+        one takes only so much less of the step's time."""
         if not self.on:
             yield
             return
@@ -46,7 +49,9 @@ class Profile:
                 yield
                 _wait()
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            seconds = (time.perf_counter() - start) / threads
+            with self._lock:
+                self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
     def waiting(self, items: Iterable[Item], name: str) -> Iterator[Item]:
         """The items; what it takes to get each counts under a name. One item is one batch of the trace."""

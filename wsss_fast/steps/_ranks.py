@@ -29,6 +29,11 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def prefix(self) -> str:
+        """What its lines begin with: ``rank 3 of 8: ``, or nothing where it is alone."""
+        return f"rank {self.rank} of {self.world}: " if self.world > 1 else ""
+
 
 def ranks() -> Ranks:
     """By ``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK`` and ``LOCAL_WORLD_SIZE``; without them, one of one.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +61,7 @@ class SplitEvaluation:
         self.sweeps = {
             key: ThresholdSweep(n_classes, config.evaluate.thresholds) for key in self.stages if key in _SWEPT
         }
-        self.counted: list[int] = []
+        self.counted = array("q")  # of a million images, too
         self.without_mask = 0
 
     def run(self) -> dict[str, Any] | None:
@@ -196,7 +197,7 @@ class SplitEvaluation:
             return None
         return read_merged_cams(self.config, self.split, self.images.name(index))
 
-    def _progress(self, indices: Any, what: str) -> Any:
+    def _progress(self, indices: Collection[int], what: str) -> Iterator[int]:
         return progress_over(indices, f"evaluate {self.split}, {what}")
 
     def _notes(self) -> list[str]:

@@ -13,11 +13,12 @@ from wsss_fast.ablation.grid import Cell, Setting, cells_of, grid
 from wsss_fast.ablation.page import page
 from wsss_fast.ablation.sharing import Stage, link, stages_of
 from wsss_fast.ablation.table import Row, as_csv, as_markdown, as_text, rows_of
-from wsss_fast.config import Config
+from wsss_fast.config import Config, ConfigError
 from wsss_fast.data import open_images
 from wsss_fast.files import DataError, NoMasksError, atomic_path
 from wsss_fast.models.segmenter import segmenter
-from wsss_fast.steps._step import StepError
+from wsss_fast.steps._ranks import ranks
+from wsss_fast.steps._states import StepError
 
 STEP = "ablate"
 
@@ -36,11 +37,14 @@ def ablate(config: Config) -> list[Row]:
     Another encoder in the grid costs only its own stages; another threshold is another walk, and so new
     segmentation networks.
 
-    Before anything is trained it raises `ConfigError` for a grid that the config does not allow and for an
-    encoder that is not there, and `NoMasksError` for a data set without true masks of validation images.
+    It is one process, and raises `ConfigError` as one of several. Before anything is trained it raises
+    `ConfigError` for a grid that the config does not allow and for an encoder that is not there, and
+    `NoMasksError` for a data set without true masks of validation images.
     Where a stage stops, its cells are named: in a `StepError`, or for errors of other kinds in a line of
     their own.
     """
+    if ranks().world > 1:
+        raise ConfigError(f"WORLD_SIZE: expected 1 for `{STEP}`, which is one process, got {ranks().world}")
     settings = grid(config)
     cells = cells_of(settings)
     stages = stages_of(cells, Path(config.output))

@@ -10,11 +10,11 @@ from typing import Any, get_args
 from wsss_fast._report_charts import threshold_chart
 from wsss_fast.config import Config, Split
 from wsss_fast.data import open_images
-from wsss_fast.files import NoMasksError, read_json, write_json
-from wsss_fast.steps._graph import relevant_config
+from wsss_fast.files import NoMasksError, write_json
+from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._split_evaluation import SplitEvaluation
 from wsss_fast.steps._stages import Stage, stages_of
-from wsss_fast.steps._step import StepError
+from wsss_fast.steps._states import StepError, differences, read_state, refuse_or_tell
 
 STEP = "evaluate"
 
@@ -41,7 +41,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     are kept for the next call while they are newer than their CAMs and of the same settings. A table is
     printed.
 
-    What is held in memory grows with the classes, not with the images.
+    What is held in memory grows with the classes, not with the images. Of several processes the first does
+    it; the others return an empty dict.
 
     metrics.json::
 
@@ -69,6 +70,9 @@ def evaluate(config: Config) -> dict[str, Any]:
     for an output that does not fit its image. True masks that cannot be read are listed in step.json and
     left out, or raised with ``data.strict``.
     """
+    if not ranks().first:
+        print(f"{ranks().prefix}{STEP} is left to rank 0")
+        return {}
     start = time.perf_counter()
     folder = Path(config.output) / STEP
     notes, ready = _ready_stages(config)
@@ -165,16 +169,8 @@ def _ready_stages(config: Config) -> tuple[list[str], list[Stage]]:
 
 
 def _state(config: Config, step: str) -> dict[str, Any] | None:
-    """The step.json of a step, None if it was never run. Raises if it was run with another config."""
-    path = Path(config.output) / step / "step.json"
-    if not path.exists():
-        return None
-    state: dict[str, Any] = read_json(path)
-    now = relevant_config(config, step)
-    differ = [section for section in now if state["config"].get(section) != now[section]]
-    if differ:
-        raise StepError(
-            f"{STEP}: expected {path.parent} to be made with the config of this call, "
-            f"got another one ({', '.join(differ)} differ)"
-        )
-    return state
+    """What is known of a step, None if it was never run. Raises if it was run with another config, or tells
+    of it with ``changed_config: keep``."""
+    folder = Path(config.output) / step
+    refuse_or_tell(config, step, folder, differences(config, step, folder))
+    return read_state(folder)

@@ -63,23 +63,28 @@ def write_cams(
         images = open_images(config.data, role)
         folder = this.folder / role
         for batch in equal_size_batches(config, this, images, role, folder, ".npz", labels=named):
-            pixels = normalize(batch.images)
-            if named:
-                present = torch.from_numpy(np.stack([images.labels(i)[columns] for i in batch.indices]))
-            else:
-                present = predicted_classes(model, pixels, config.cams.min_score, least)
-            strided, full = multiscale_cams(model, pixels, present, config.cams)
-            maps = to_host([*strided, *(m.half() for m in full)])
+            with this.profile.part("network"):
+                pixels = normalize(batch.images)
+                if named:
+                    present = torch.from_numpy(np.stack([images.labels(i)[columns] for i in batch.indices]))
+                else:
+                    present = predicted_classes(model, pixels, config.cams.min_score, least)
+                views = cams_of_views(model, pixels, present, config.cams)
+            with this.profile.part("fuse"):
+                strided, full = fused_cams(views, batch.size, present, config.cams, op_device(pixels.device))
+                maps = to_host([*strided, *(m.half() for m in full)])
             halfway = len(strided)
-            for name, there, *pair in zip(
-                batch.names, present.numpy(), maps[:halfway], maps[halfway:], strict=True
-            ):
-                write_npz(
-                    folder / f"{name}.npz",
-                    classes=(columns[there] + 1).astype(np.int32),
-                    strided=pair[0].numpy(),
-                    full=pair[1].numpy(),
-                )
+            with this.profile.part("write"):
+                for name, due, there, *pair in zip(
+                    batch.names, batch.due, present.numpy(), maps[:halfway], maps[halfway:], strict=True
+                ):
+                    if due:
+                        write_npz(
+                            folder / f"{name}.npz",
+                            classes=(columns[there] + 1).astype(np.int32),
+                            strided=pair[0].numpy(),
+                            full=pair[1].numpy(),
+                        )
 
 
 @torch.no_grad()
@@ -100,28 +105,47 @@ def multiscale_cams(
     ``images`` ``[B,3,H,W]`` normalised, ``present`` ``[B,K]`` bool on the CPU. Returns two lists of B
     tensors ``[K_b,h,w]`` and ``[K_b,H,W]``, every map divided by its maximum.
     """
+    views = cams_of_views(model, images, present, config)
     height, width = images.shape[2:]
-    strided_size = (-(-height // config.stride), -(-width // config.stride))
-    ops = op_device(images.device)
+    return fused_cams(views, (height, width), present, config, op_device(images.device))
+
+
+def cams_of_views(
+    model: Classifier, images: Tensor, present: Tensor, config: CamsConfig
+) -> list[tuple[Tensor, bool]]:
+    """The activation maps ``[B,K,h,w]`` of each scale, as it is and mirrored, each with whether it is."""
     if not present.any():  # no network runs for nothing: many images do not have the person
-        nothing = [
-            [torch.empty(0, *size, device=ops) for _ in present] for size in (strided_size, (height, width))
-        ]
-        return nothing[0], nothing[1]
-    cams: list[Tensor] = []
-    flipped: list[bool] = []
+        return []
+    height, width = images.shape[2:]
+    ops = op_device(images.device)
+    views: list[tuple[Tensor, bool]] = []
     for scale in config.scales:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         view = images
         if size != (height, width):
             view = F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
         for mirror in (False, True) if config.hflip else (False,):
-            cams.append(activation_maps(model, view.flip(-1) if mirror else view, present, config).to(ops))
-            flipped.append(mirror)
+            maps = activation_maps(model, view.flip(-1) if mirror else view, present, config)
+            views.append((maps.to(ops), mirror))
+    return views
+
+
+def fused_cams(
+    views: list[tuple[Tensor, bool]],
+    size: tuple[int, int],
+    present: Tensor,
+    config: CamsConfig,
+    device: torch.device,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The sum of the maps of images of a size, as `multiscale_cams` returns it, on the device."""
+    sizes = [(-(-size[0] // config.stride), -(-size[1] // config.stride)), size]
+    if not views:
+        nothing = [[torch.empty(0, *of, device=device) for _ in present] for of in sizes]
+        return nothing[0], nothing[1]
     fused = wsss_fast.fuse_cams(
-        cams,
-        [strided_size, (height, width)],
-        flipped=flipped,
+        [maps for maps, _ in views],
+        sizes,
+        flipped=[mirror for _, mirror in views],
         classes=present,
         relu=config.relu,
         normalize="class",

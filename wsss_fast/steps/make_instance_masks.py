@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pycocotools import mask as coco
 
 from wsss_fast.config import Config, InstancesConfig
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import read_json, write_json
+from wsss_fast.files import atomic_path, read_json, write_json
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet, boundary_and_displacement
 from wsss_fast.steps._copies import to_device, to_host
@@ -28,7 +29,7 @@ from wsss_fast.steps._instances import (
 from wsss_fast.steps._maps import Cams, OwnThreshold, own_threshold, person_id, relative
 from wsss_fast.steps._step import step
 from wsss_fast.steps._weights import trained
-from wsss_fast.steps.make_pseudo_masks import WalkCams, read_walk_cams, resampled, walked
+from wsss_fast.steps.make_pseudo_masks import read_due_walk_cams, resampled, walked
 
 STEP = "make-instance-masks"
 
@@ -36,11 +37,13 @@ STEP = "make-instance-masks"
 def make_instance_masks(config: Config) -> None:
     """Write ``make-instance-masks/<split>/<name>.json`` and, of all images, ``<split>.json``.
 
+    Of several processes the last one that finishes its share joins those of all into the latter.
+
     Both are lists in COCO's format of results: ``image_id``, ``category_id`` (the class id), ``segmentation``
     (run lengths at the size of the image, as pycocotools reads them), ``bbox`` (x, y, width, height),
     ``area`` (pixels) and ``score`` (the greatest activation, in [0, 1]). ``image_id`` is the number that the
-    name of the image is (000000000139: 139) where all names of the split are different numbers, else the
-    name.
+    name of the image is (000000000139: 139) where all names of the split are different numbers (of at most
+    18 digits), else the name.
 
     The method of Ahn et al. (CVPR 2019): cells that the displacements lead to one centroid are of one
     instance, each class's map is restricted to each instance, and the restrictions walk as the maps do for
@@ -56,37 +59,44 @@ def make_instance_masks(config: Config) -> None:
         ops = op_device(device)
         for role in config.instances.splits:
             images = open_images(config.data, role)
-            ids = image_ids(images)
+            numbers = names_are_numbers(images)
             folder = this.folder / role
             person = person_id(config, images.classes)
             for batch in equal_size_batches(config, this, images, role, folder, ".json"):
-                cams: dict[int, WalkCams] = {}  # of the images whose files can be read, by place in the batch
-                for place, name in enumerate(batch.names):
-                    with this.tolerant(name):
-                        cams[place] = read_walk_cams(config, role, name)
-                with torch.no_grad():
+                cams = read_due_walk_cams(config, this, role, batch)
+                with this.profile.part("network"), torch.no_grad():
                     boundaries, displacements = boundary_and_displacement(model, normalize(batch.images))
                     boundaries, displacements = boundaries.to(ops), displacements.to(ops)
+                with this.profile.part("cluster"), torch.no_grad():
                     ends = centroids(displacements, config.instances.iterations)
                     # How many maps walk is decided by how many clusters there are: the host has to know.
                     fields, ends = to_host([displacements, ends])
                     parts = {place: clusters(ends[place].numpy(), fields[place].numpy()) for place in cams}
                     walking = [_restricted(of.walking, parts[place]) for place, of in cams.items()]
+                with this.profile.part("walk"), torch.no_grad():
                     walks = walked(
                         [to_device(of.maps, ops) for of in walking],
                         [boundaries[place] for place in cams],
                         config.pseudo_masks,
                     )
                     walks = to_host(walks)
-                for (place, of), before, walk in zip(cams.items(), walking, walks, strict=True):
-                    maps = InstanceMaps(before.classes, walk)
-                    if of.joining is not None:
-                        maps = _joined(maps, _restricted(of.joining, parts[place]))
-                    own = own_threshold(config, maps.classes, person)
-                    instances = instances_of(maps, batch.size, config.instances, own)
-                    results = [coco_result(x, ids[batch.names[place]]) for x in instances]
-                    write_json(folder / f"{batch.names[place]}.json", results)
-            _write_merged(this.folder / f"{role}.json", folder, images)
+                with this.profile.part("label"):
+                    results: dict[str, list[dict[str, Any]]] = {}
+                    for (place, of), before, walk in zip(cams.items(), walking, walks, strict=True):
+                        name = batch.names[place]
+                        maps = InstanceMaps(before.classes, walk)
+                        if of.joining is not None:
+                            maps = _joined(maps, _restricted(of.joining, parts[place]))
+                        own = own_threshold(config, maps.classes, person)
+                        instances = instances_of(maps, batch.size, config.instances, own)
+                        results[name] = [coco_result(x, image_id(name, numbers)) for x in instances]
+                with this.profile.part("write"):
+                    for name, of_image in results.items():
+                        write_json(folder / f"{name}.json", of_image)
+        if this.last_to_make_its_share():
+            for role in config.instances.splits:
+                images = open_images(config.data, role)
+                _write_merged(this.folder / f"{role}.json", this.folder / role, images)
 
 
 def instances_of(
@@ -121,13 +131,20 @@ def coco_result(instance: Instance, image_id: int | str) -> dict[str, Any]:
     }
 
 
-def image_ids(images: ImageSet) -> dict[str, int | str]:
-    """``image_id`` of each image by its name."""
-    names = [images.name(i) for i in range(len(images))]
-    numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
-    if len(set(numbers)) == len(names):
-        return dict(zip(names, numbers, strict=True))
-    return {name: name for name in names}
+def image_id(name: str, numbers: bool) -> int | str:
+    """``image_id`` of an image; ``numbers``: whether those of its split are numbers."""
+    return int(name) if numbers else name
+
+
+def names_are_numbers(images: ImageSet) -> bool:
+    """Whether the names of all images are different numbers, of at most 18 digits."""
+    numbers = np.empty(len(images), np.int64)
+    for i in range(len(images)):
+        name = images.name(i)
+        if not (name.isascii() and name.isdigit() and len(name) <= 18):
+            return False
+        numbers[i] = int(name)
+    return len(np.unique(numbers)) == len(images)
 
 
 def _restricted(cams: Cams, parts: np.ndarray) -> InstanceMaps:
@@ -141,10 +158,15 @@ def _joined(maps: InstanceMaps, others: InstanceMaps) -> InstanceMaps:
 
 
 def _write_merged(path: Path, folder: Path, images: ImageSet) -> None:
-    """All results of a split in one file, in the order of its images."""
-    results: list[Any] = []
-    for index in range(len(images)):
-        file = folder / f"{images.name(index)}.json"
-        if file.exists():
-            results += read_json(file)
-    write_json(path, results)
+    """All results of a split in one file, in the order of its images: one list, as `write_json` writes it,
+    without having it in memory."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+        before = "[\n"
+        for index in range(len(images)):
+            file = folder / f"{images.name(index)}.json"
+            results = read_json(file) if file.exists() else []
+            if results:
+                items = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
+                out.write(before + items.removeprefix("[\n").removesuffix("\n]"))
+                before = ",\n"
+        out.write("[]\n" if before == "[\n" else "\n]\n")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from wsss_fast.config import Config, CrfConfig, IrLabelsConfig
+from wsss_fast.config import Config, CrfConfig, IrLabelsConfig, Split
 from wsss_fast.data import open_images
+from wsss_fast.data.inference_loader import Loaded
 from wsss_fast.files import mask_dtype, write_mask
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import device_of, op_device
@@ -21,7 +25,9 @@ from wsss_fast.steps._maps import (
     read_merged_cams,
     to_class_ids,
 )
+from wsss_fast.steps._profile import Profile
 from wsss_fast.steps._step import step
+from wsss_fast.steps._threads import each_in_threads
 
 STEP = "make-ir-labels"
 
@@ -36,16 +42,37 @@ def make_ir_labels(config: Config) -> None:
         if this.done:
             return
         device = op_device(device_of(config))
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
         for role in ("train", "val"):
             images = open_images(config.data, role)
             person_id(config, images.classes)  # raises for a name that is no class
             dtype = mask_dtype(len(images.classes))
-            for item in each_image(config, this, images, role, this.folder / role, ".png"):
-                with this.tolerant(item.name):
-                    maps = read_merged_cams(config, role, item.name)
-                    regions = confident_regions(item.image, maps, config.ir_labels, config.crf, device)
-                    ids = to_class_ids(regions, maps.classes, dtype)
-                    write_mask(this.folder / role / f"{item.name}.png", ids)
+            folder = this.folder / role
+            make = partial(_make, config, role, this.profile, folder, dtype, device, threads)
+            items = this.profile.waiting(each_image(config, this, images, role, folder, ".png"), "read")
+            with each_in_threads(make, items, threads) as results:
+                for item, result in results:
+                    with this.tolerant(item.name):
+                        result()
+
+
+def _make(
+    config: Config,
+    role: Split,
+    profile: Profile,
+    folder: Path,
+    dtype: type[np.uint8 | np.uint16],
+    device: torch.device,
+    threads: int,
+    item: Loaded,
+) -> None:
+    """Make and write the labels of one image."""
+    with profile.part("read maps", threads):
+        maps = read_merged_cams(config, role, item.name)
+    with profile.part("crf", threads):
+        regions = confident_regions(item.image, maps, config.ir_labels, config.crf, device)
+    with profile.part("write", threads):
+        write_mask(folder / f"{item.name}.png", to_class_ids(regions, maps.classes, dtype))
 
 
 def confident_regions(

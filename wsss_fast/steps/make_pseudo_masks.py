@@ -18,7 +18,7 @@ from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet, boundary_map
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._device import device_of, op_device
-from wsss_fast.steps._inference import Normalize, equal_size_batches
+from wsss_fast.steps._inference import ImageBatch, Normalize, equal_size_batches
 from wsss_fast.steps._layout import pseudo_masks, walk_maps
 from wsss_fast.steps._maps import (
     Cams,
@@ -31,7 +31,7 @@ from wsss_fast.steps._maps import (
     relative,
     to_class_ids,
 )
-from wsss_fast.steps._step import step
+from wsss_fast.steps._step import Step, step
 from wsss_fast.steps._weights import trained
 
 STEP = "make-pseudo-masks"
@@ -58,36 +58,36 @@ def make_pseudo_masks(config: Config) -> None:
             dtype = mask_dtype(len(images.classes))
             thresholds = config.pseudo_masks.thresholds
             for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
-                cams: dict[int, WalkCams] = {}  # of the images whose files can be read, by place in the batch
-                for place, name in enumerate(batch.names):
-                    with this.tolerant(name):
-                        cams[place] = read_walk_cams(config, role, name)
-                with torch.no_grad():
+                cams = read_due_walk_cams(config, this, role, batch)
+                with this.profile.part("network"), torch.no_grad():
                     boundaries = boundary_map(model, normalize(batch.images)).to(ops)
+                with this.profile.part("walk"), torch.no_grad():
                     walks = walked(
                         [to_device(of.walking.strided, ops) for of in cams.values()],
                         [boundaries[place] for place in cams],
                         config.pseudo_masks,
                     )
+                with this.profile.part("label"):
                     walks = [joined(walk, of) for walk, of in zip(walks, cams.values(), strict=True)]
                     labels = [
                         pseudo_labels(walk, batch.size, thresholds, own_threshold(config, of.classes, person))
                         for walk, of in zip(walks, cams.values(), strict=True)
                     ]
-                arrays = to_host([*(x.half() for x in (boundaries, *walks)), *labels])
+                    arrays = to_host([*(x.half() for x in (boundaries, *walks)), *labels])
                 boundary, walks, labels = arrays[0], arrays[1 : 1 + len(cams)], arrays[1 + len(cams) :]
-                for (place, of), walk, masks in zip(cams.items(), walks, labels, strict=True):
-                    name = batch.names[place]
-                    for threshold, mask in zip(thresholds, masks, strict=True):
-                        path = pseudo_masks(config, role, threshold) / f"{name}.png"
-                        write_mask(path, to_class_ids(mask, of.classes, dtype))
-                    # Last: the maps are what says that this image is finished.
-                    write_npz(
-                        folder / f"{name}.npz",
-                        classes=of.classes.astype(np.int32),
-                        walk=walk.numpy(),
-                        boundary=boundary[place, 0].numpy(),
-                    )
+                with this.profile.part("write"):
+                    for (place, of), walk, masks in zip(cams.items(), walks, labels, strict=True):
+                        name = batch.names[place]
+                        for threshold, mask in zip(thresholds, masks, strict=True):
+                            path = pseudo_masks(config, role, threshold) / f"{name}.png"
+                            write_mask(path, to_class_ids(mask, of.classes, dtype))
+                        # Last: the maps are what says that this image is finished.
+                        write_npz(
+                            folder / f"{name}.npz",
+                            classes=of.classes.astype(np.int32),
+                            walk=walk.numpy(),
+                            boundary=boundary[place, 0].numpy(),
+                        )
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,17 @@ class WalkCams:
     @property
     def _ids(self) -> np.ndarray:
         return np.concatenate([of.classes for of in (self.walking, self.joining) if of is not None])
+
+
+def read_due_walk_cams(config: Config, this: Step, split: Split, batch: ImageBatch) -> dict[int, WalkCams]:
+    """The maps of the due images of a batch, by their places in it, if their files can be read."""
+    cams: dict[int, WalkCams] = {}
+    with this.profile.part("read maps"):
+        for place, (name, due) in enumerate(zip(batch.names, batch.due, strict=True)):
+            if due:
+                with this.tolerant(name):
+                    cams[place] = read_walk_cams(config, split, name)
+    return cams
 
 
 def read_walk_cams(config: Config, split: Split, name: str) -> WalkCams:

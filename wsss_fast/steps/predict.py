@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,23 +53,26 @@ def predict(config: Config) -> None:
                 if mode == refined:
                     last = this.folder / role / "crf"  # written last, it says that an image is finished
                 for batch in equal_size_batches(config, this, images, f"{role}, {mode}", last, ".png"):
-                    answer = predictor(normalize(batch.images))
+                    due = {place: name for place, name in enumerate(batch.names) if batch.due[place]}
+                    with this.profile.part("network"):
+                        answer = predictor(normalize(batch.images))
+                        labels = answer if mode != refined else answer.argmax(1)
+                        seen = [] if mode != refined else [worth_refining(answer, labels)]
+                        masks, *seen = to_host([labels, *seen])
+                    with this.profile.part("write"):
+                        _write(folder, {name: masks[place] for place, name in due.items()}, dtype)
                     if mode != refined:
-                        (masks,) = to_host([answer])
-                        _write(folder, batch.names, masks, dtype)
                         continue
-                    labels = answer.argmax(1)
-                    masks, seen = to_host([labels, worth_refining(answer, labels)])
-                    _write(folder, batch.names, masks, dtype)
-                    after = [
-                        refined_labels(image, probs, np.flatnonzero(chosen), config.crf)
-                        for image, probs, chosen in zip(batch.images, answer, seen.numpy(), strict=True)
-                    ]
-                    _write(last, batch.names, to_host(after), dtype)
+                    with this.profile.part("crf"):
+                        chosen = seen[0].numpy()
+                        after = to_host(
+                            refined_labels(batch.images[i], answer[i], np.flatnonzero(chosen[i]), config.crf)
+                            for i in due
+                        )
+                    with this.profile.part("write"):
+                        _write(last, dict(zip(due.values(), after, strict=True)), dtype)
 
 
-def _write(
-    folder: Path, names: Sequence[str], masks: Sequence[Tensor] | Tensor, dtype: type[np.uint8 | np.uint16]
-) -> None:
-    for name, mask in zip(names, masks, strict=True):
+def _write(folder: Path, masks: dict[str, Tensor], dtype: type[np.uint8 | np.uint16]) -> None:
+    for name, mask in masks.items():
         write_mask(folder / f"{name}.png", mask.numpy().astype(dtype))

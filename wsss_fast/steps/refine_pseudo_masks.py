@@ -38,12 +38,15 @@ def refine_pseudo_masks(config: Config) -> None:
             images = open_images(config.data, role)
             folder = refined_masks(config, role)
             for batch in equal_size_batches(config, this, images, role, folder, ".png"):
-                probs = predictor(normalize(batch.images))
-                masks = [
-                    refined_labels(
-                        image, of, np.array([0, *1 + np.flatnonzero(images.labels(i))]), config.crf
+                with this.profile.part("network"):
+                    probs = predictor(normalize(batch.images))
+                due = [place for place, wanted in enumerate(batch.due) if wanted]
+                with this.profile.part("crf"):
+                    present = [np.flatnonzero(images.labels(batch.indices[place])) for place in due]
+                    masks = to_host(
+                        refined_labels(batch.images[i], probs[i], np.array([0, *1 + classes]), config.crf)
+                        for i, classes in zip(due, present, strict=True)
                     )
-                    for i, image, of in zip(batch.indices, batch.images, probs, strict=True)
-                ]
-                for name, mask in zip(batch.names, to_host(masks), strict=True):
-                    write_mask(folder / f"{name}.png", mask.numpy().astype(dtype))
+                with this.profile.part("write"):
+                    for place, mask in zip(due, masks, strict=True):
+                        write_mask(folder / f"{batch.names[place]}.png", mask.numpy().astype(dtype))
