@@ -8,6 +8,11 @@ process too.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import re
+import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -28,3 +33,39 @@ class Skipped(NamedTuple):
 def start_worker(_: int) -> None:
     """What a worker process does first."""
     cv2.setNumThreads(0)  # the workers themselves are the parallelism
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    threading.Thread(target=_end_after, args=(parent.pid,), daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    """End this process soon after the one that it reads for, also where that is killed.
+
+    Torch's workers look for it too, but one that waits to hand over an image that nobody takes any more (and
+    that is larger than a pipe holds) would wait for ever.
+    """
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def lost_worker(error: RuntimeError) -> str | None:
+    """What to tell the user where torch's error is that a worker process is no more; None for other errors.
+
+    Torch raises it from a signal handler, so it may come out of any line of a step.
+
+    >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))[:76]
+    "a process that reads images (data.workers) was ended by the signal 'Killed',"
+    """
+    message = str(error)
+    if not re.match(r"DataLoader worker \(pid", message):
+        return None
+    signal = re.search(r"is killed by signal: (.*?)\.(?:\s|$)", message)
+    if signal is None:
+        how = "ended unexpectedly"
+    else:
+        how = f"was ended by the signal {signal[1]!r}"
+    why = "often for lack of memory: fewer of them need less"
+    if signal is not None and "Bus error" in signal[1]:
+        why = "often for lack of shared memory (/dev/shm): fewer of them need less"
+    return f"a process that reads images (data.workers) {how}, {why}"
