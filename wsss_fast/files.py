@@ -163,12 +163,13 @@ def _remove_leftovers(folder: Path) -> None:
     for entry, match in found:
         with suppress(FileNotFoundError):  # another process has removed or renamed it
             age = time.time() - entry.stat(follow_symlinks=False).st_mtime
-            gone = match[1] == _machine() and not _is_running(int(match[2]))
+            gone = match[1] == _machine() and not is_running(int(match[2]))
             if gone or age > _STALE_SECONDS:
                 os.unlink(entry.path)
 
 
-def _is_running(number: int) -> bool:
+def is_running(number: int) -> bool:
+    """Whether there is a process of this number on this machine."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:

@@ -18,6 +18,8 @@ from typing import NamedTuple, TypeAlias
 
 import cv2
 
+from wsss_fast.files import is_running
+
 Skip: TypeAlias = Callable[[str, str, str], None]
 """Told the name, the file and the reason of every item that is left out."""
 
@@ -44,7 +46,9 @@ def _end_after(parent: int) -> None:
     Torch's workers look for it too, but one that waits to hand over an image that nobody takes any more (and
     that is larger than a pipe holds) would wait for ever.
     """
-    while os.getppid() == parent:
+    # Where a server forks the workers it is their parent, and ends with the process that it serves.
+    forked_by = os.getppid()
+    while os.getppid() == forked_by and is_running(parent):
         time.sleep(1)
     os._exit(1)
 
