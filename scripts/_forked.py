@@ -1,7 +1,7 @@
 """Commands of wsss-fast in forked processes: they start at once, and may be killed.
 
-This process imports everything heavy first and computes nothing itself, so that a child finds it all there and a
-thread pool never crosses a fork.
+This process imports everything heavy first and computes nothing itself, so that a child finds it all there
+and a thread pool never crosses a fork.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def start(
 ) -> Running:
     """Start ``wsss-fast ARGUMENTS``; what it prints is appended to ``log``.
 
-    ``ranks``: how many processes, with the variables that torchrun sets. Each is the leader of a group of its own.
+    ``ranks``: how many processes, with the variables that torchrun sets. Each leads a group of its own.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -142,7 +142,7 @@ def _child(arguments: list[str], log: str, variables: dict[str, str]) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     os.environ.update(variables)
     sys.exit(main(arguments))
 

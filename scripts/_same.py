@@ -12,9 +12,10 @@ from typing import Any
 # What differs between two runs of the same command on the same data, and is therefore not compared.
 NOT_COMPARED = """\
 not compared: folders tensorboard/ (time stamps) and logs (*.log, trace.json);
-  in JSON files, keys with 'second' or 'profile' in their name, and 'items' (what the last call made), 'started',
-  'finished', 'written', 'timings', 'calls';
-  in tables (.csv, .md, .html), columns named time, seconds, seconds an item, items; 'written DATE' in pages."""
+  in JSON files, keys with 'second' or 'profile' in their name, and 'items' (what the last call made),
+  'started', 'finished', 'written', 'timings', 'calls';
+  in tables (.csv, .md, .html), columns named time, seconds, seconds an item, items;
+  in pages, 'written DATE'."""
 
 _JSON_KEY = re.compile(r"second|profile|^(items|started|finished|written|timings|calls)$")
 _COLUMN = re.compile(r"^\s*\**(time|seconds|seconds an item|items)\**\s*$")

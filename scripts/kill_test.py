@@ -3,11 +3,11 @@
     make kill-test
     PYTHONPATH=. python scripts/kill_test.py --times 20 --commands train-irnet,make-cams --seed 3
 
-Each command of a tiny run on generated images is run undisturbed once, then so many times from the same state, killed
-once to three times in a row at moments drawn from the time that it takes, by turns alone and together with the
-processes that read images for it, and started again with the same command until it ends. Then its exit code must be 0,
-no temporary file may be left, and every file must be that of the undisturbed run. With `--ranks 2` the steps run as
-two processes, as torchrun starts them; one of them is killed, or both.
+Each command of a tiny run on generated images is run undisturbed once, then so many times from the same
+state, killed once to three times in a row at moments drawn from the time that it takes, by turns alone and
+together with the processes that read images for it, and started again with the same command until it ends.
+Then its exit code must be 0, no temporary file may be left, and every file must be that of the undisturbed
+run. With `--ranks 2` the steps run as two processes, as torchrun starts them; one of them is killed, or both.
 
 Exit codes: 0 all well, 1 something differs, 2 wrong arguments.
 """
@@ -36,6 +36,13 @@ _IN_A_ROW = (1, 1, 1, 2, 3)
 
 _ORPHANS_END = 15.0
 """Seconds in which processes that read images for a killed one must have ended."""
+
+
+_NOTE = """\
+before, within, after: kills before the command had written anything, in its work, and too late; by quarter:
+kills in each quarter of its time; work done: files and rows of tables that were there at a kill,
+least..median..most; equal: runs that ended with exit code 0 and with the undisturbed run's files; temporary:
+files that kills have left."""
 
 
 @dataclass
@@ -136,7 +143,7 @@ class Killer:
 
 
 def _marks(case: Case, run: Path) -> tuple[int, str]:
-    """How many files there are that were not there before, each row of a table counting as one; and the newest.
+    """How many new files there are, each row of a table counting as one, and which is the newest.
 
     The config and the state that a command writes first are no work.
     """
@@ -194,12 +201,7 @@ def table(results: Sequence[Result]) -> str:
         )
         for row in rows
     ]
-    note = (
-        "before, within, after: kills before the command had written anything, in its work, and too late; by quarter:\n"
-        "kills in each quarter of its time; work done: files and rows of tables at a kill, least..median..most; equal:\n"
-        "runs that ended with exit code 0 and the undisturbed run's files; temporary: files that kills have left."
-    )
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, _NOTE])
 
 
 def arguments() -> argparse.Namespace:

@@ -36,11 +36,11 @@ def start_worker(_: int) -> None:
     """What a worker process does first."""
     cv2.setNumThreads(0)  # the workers themselves are the parallelism
     parent = multiprocessing.parent_process()
-    assert parent is not None and parent.pid is not None
+    assert parent is not None
     threading.Thread(target=_end_after, args=(parent.pid,), daemon=True).start()
 
 
-def _end_after(parent: int) -> None:
+def _end_after(parent: int | None) -> None:
     """End this process soon after the one that it reads for, also where that is killed.
 
     Torch's workers look for it too, but one that waits to hand over an image that nobody takes any more (and
@@ -48,7 +48,7 @@ def _end_after(parent: int) -> None:
     """
     # Where a server forks the workers it is their parent, and ends with the process that it serves.
     forked_by = os.getppid()
-    while os.getppid() == forked_by and is_running(parent):
+    while os.getppid() == forked_by and (parent is None or is_running(parent)):
         time.sleep(1)
     os._exit(1)
 
@@ -65,10 +65,7 @@ def lost_worker(error: RuntimeError) -> str | None:
     if not re.match(r"DataLoader worker \(pid", message):
         return None
     signal = re.search(r"is killed by signal: (.*?)\.(?:\s|$)", message)
-    if signal is None:
-        how = "ended unexpectedly"
-    else:
-        how = f"was ended by the signal {signal[1]!r}"
+    how = "ended unexpectedly" if signal is None else f"was ended by the signal {signal[1]!r}"
     why = "often for lack of memory: fewer of them need less"
     if signal is not None and "Bus error" in signal[1]:
         why = "often for lack of shared memory (/dev/shm): fewer of them need less"
