@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,7 +196,7 @@ def kill_workers() -> None:
     assert workers
     for worker in workers:
         worker.kill()
-        worker.join(10)
+    time.sleep(5)  # the signal ends it: torch looks then whether a worker is gone, which `join` would hide
 
 
 def test_inference_that_loses_a_worker(

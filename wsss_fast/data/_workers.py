@@ -64,9 +64,9 @@ def lost_worker(error: RuntimeError) -> str | None:
     message = str(error)
     if not re.match(r"DataLoader worker \(pid", message):
         return None
-    signal = re.search(r"is killed by signal: (.*?)\.(?:\s|$)", message)
-    how = "ended unexpectedly" if signal is None else f"was ended by the signal {signal[1]!r}"
+    killed = re.search(r"is killed by signal: (.*?)\.(?:\s|$)", message)
+    how = "ended unexpectedly" if killed is None else f"was ended by the signal {killed[1]!r}"
     why = "often for lack of memory: fewer of them need less"
-    if signal is not None and "Bus error" in signal[1]:
+    if killed is not None and "Bus error" in killed[1]:
         why = "often for lack of shared memory (/dev/shm): fewer of them need less"
     return f"a process that reads images (data.workers) {how}, {why}"
