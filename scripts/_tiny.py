@@ -64,9 +64,9 @@ def _config(output: Path, images: dict[str, int], epochs: int, workers: int) -> 
     }
 
 
-def whole_config(output: Path, workers: int) -> dict[str, Any]:
+def whole_config(output: Path, workers: int, images: int) -> dict[str, Any]:
     """With a person's classifier, instances and a second round."""
-    config = _config(output, {"train": 40, "val": 8, "size": 112}, epochs=3, workers=workers)
+    config = _config(output, {"train": images, "val": 8, "size": 112}, epochs=3, workers=workers)
     config["classifier"]["exclude"] = ["star"]
     config["person"] = {
         "merge": "before",
@@ -108,19 +108,15 @@ class Case:
 class TinyRuns:
     """The cases of some commands, made by running what they need once."""
 
-    def __init__(self, work: Path, ranks: int = 1, workers: int = 2) -> None:
+    def __init__(self, work: Path, ranks: int = 1, workers: int = 2, images: int = 40) -> None:
         self.work = work
         self.ranks = ranks
         self.run = work / "run"
         self.log = work / "commands.log"
         work.mkdir(parents=True, exist_ok=True)
         self._configs = {"whole": work / "whole.yaml", "short": work / "short.yaml"}
-        makers: dict[str, Callable[[Path, int], dict[str, Any]]] = {
-            "whole": whole_config,
-            "short": short_config,
-        }
-        for name, make in makers.items():
-            self._configs[name].write_text(yaml.safe_dump(make(self.run, workers)))
+        self._configs["whole"].write_text(yaml.safe_dump(whole_config(self.run, workers, images)))
+        self._configs["short"].write_text(yaml.safe_dump(short_config(self.run, workers)))
 
     def cases(self, commands: list[str], tell: Callable[[str], None]) -> list[Case]:
         """In the order in which commands follow each other; ``tell`` gets a line a command."""

@@ -98,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The steps as one process and as several.")
     parser.add_argument("--ranks", default="1,2,3", help="processes of the inference steps (1,2,3)")
     parser.add_argument("--training-ranks", default="2", help="processes of the trainings (2)")
+    parser.add_argument("--images", type=int, default=100, help="training images (100)")
     parser.add_argument("--steps", default=",".join(STEPS), metavar="NAME,...", help="which ones (all)")
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="the largest relative difference of a loss (1e-3)"
@@ -122,7 +123,7 @@ def main() -> int:
     import_everything()
     work = Path(args.work or tempfile.mkdtemp(prefix="rank-test-"))
     problems: list[str] = []
-    for case in TinyRuns(work).cases(args.steps, lambda line: print(line, flush=True)):
+    for case in TinyRuns(work, images=args.images).cases(args.steps, lambda line: print(line, flush=True)):
         worlds = args.training_ranks if case.command in TRAININGS else args.ranks
         for world in worlds:
             try:
