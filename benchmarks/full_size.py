@@ -4,8 +4,8 @@
 
 The images are those of the generated data set, painted once into a folder (in `--work`; a later call goes on
 with it), so that the reader and the decoding are those of real data. The two networks are trained for a moment
-on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is looked
-at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
+on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is
+looked at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
 of the time from the first output to the end.
 """
 
@@ -48,7 +48,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True)
 class Look:
-    """Memory at one moment, in MB; of pages that processes share, each has its part (PSS)."""
+    """Memory at one moment, in MB; of pages that several processes share, each has its part (PSS)."""
 
     seconds: float
     main: float
@@ -257,16 +257,17 @@ def look_at(root: int, seconds: float) -> Look | None:
 
 
 def memory_of(number: int) -> float | None:
-    """MB; None where there is no such process any more."""
-    for name, field in (("smaps_rollup", "Pss"), ("status", "VmRSS")):
-        try:
-            text = Path(f"/proc/{number}/{name}").read_text()
-        except OSError:
-            continue
-        found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
-        if found is not None:
-            return int(found[1]) * 1024 / 1e6
-    return None
+    """MB; None where there is no such process any more.
+
+    Anonymous and shared memory. Pages of files (the code of libraries) are left out: how many of them count
+    for a process depends on what other programs run.
+    """
+    try:
+        text = Path(f"/proc/{number}/smaps_rollup").read_text()
+    except OSError:
+        return None
+    found = dict(re.findall(r"^(Pss_Anon|Pss_Shmem):\s+(\d+) kB$", text, re.MULTILINE))
+    return sum(map(int, found.values())) * 1024 / 1e6 if found else None
 
 
 def below(root: int) -> Iterable[int]:
