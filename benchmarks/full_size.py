@@ -4,9 +4,9 @@
 
 The images are those of the generated data set, painted once into a folder (in `--work`; a later call goes on
 with it), so that the reader and the decoding are those of real data. The two networks are trained for a moment
-on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is
-looked at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
-of the time from the first output to the end.
+on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is looked
+at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
+of the time from the first output to the end of the workers.
 """
 
 from __future__ import annotations
@@ -233,9 +233,14 @@ def has_files(folder: Path) -> bool:
 
 
 def growth_of(looks: list[Look], start: float, end: float) -> tuple[float, float]:
-    """By how many MB the line through the last three quarters rises, and the mean. The last look is left out:
-    processes are ending there."""
-    chosen = [look for look in looks[:-1] if look.seconds >= start + 0.25 * (end - start)]
+    """By how many MB the line through the last three quarters rises, and the mean.
+
+    Looks with fewer processes than ever are left out: there the workers are starting or ending.
+    """
+    most = max(look.processes for look in looks)
+    chosen = [
+        look for look in looks if look.seconds >= start + 0.25 * (end - start) and look.processes == most
+    ]
     if len(chosen) < 4:
         sys.exit("too short a run to say how memory grows: expected at least 4 looks at it; more --images")
     times = np.array([look.seconds for look in chosen])
@@ -339,7 +344,8 @@ def chart(path: Path, measured: list[Measured]) -> None:
         axis.plot(times, [look.main + look.workers for look in row.looks], label="all")
         axis.plot(times, [look.main for look in row.looks], label="main process")
         axis.plot(times, [look.workers for look in row.looks], label="workers")
-        axis.set(title=row.step, xlabel="seconds", ylim=(0, None))
+        axis.set(title=row.step, xlabel="seconds")
+    np.atleast_1d(axes)[0].set_ylim(bottom=0)  # of all
     np.atleast_1d(axes)[0].set_ylabel("memory, MB")
     np.atleast_1d(axes)[0].legend()
     figure.savefig(path, dpi=100)
