@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/full_size.py --images 20000
 
-The images are those of the generated data set, painted once into a folder (in `--work`; a later call goes on
 The images are those of the generated data set, painted once into a folder (in `--work`; a later call goes
+on with it), so that the reader and the decoding are those of real data. The two networks train for a moment
 on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is looked
 at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
 of the time from the first output to the end of the workers.
