@@ -23,7 +23,7 @@ CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradie
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline clean
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -37,6 +37,8 @@ help:
 	@echo "make bench-ops  the other ops against theirs (DENSE=1 measures the walk's dense matrix too, in minutes)"
 	@echo "make bench-steps  two whole steps beside the established packages (PHOTOS=DIR, DENSE=1 as above)"
 	@echo "make roofline   every op beside what this machine could do at best"
+	@echo "make kill-test  kill every command at random moments, start it again, compare (TIMES=20, RANKS=1)"
+	@echo "make rank-test  the steps as 1, 2 and 3 processes, and training as 1 and 2: the same results"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -114,6 +116,14 @@ bench-steps: dev
 
 roofline: dev
 	PYTHONPATH=. $(BIN)/python benchmarks/roofline.py
+
+TIMES ?= 20
+RANKS ?= 1
+kill-test: dev
+	PYTHONPATH=. $(BIN)/python scripts/kill_test.py --times $(TIMES) --ranks $(RANKS)
+
+rank-test: dev
+	PYTHONPATH=. $(BIN)/python scripts/rank_test.py
 
 clean:
 	rm -rf build $(VENV)

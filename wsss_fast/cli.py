@@ -7,10 +7,12 @@ Exit codes: 0 done, 1 the data, a file or an earlier step is at fault, 2 the com
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +29,7 @@ from wsss_fast.config_file import (
     recipe,
     save,
 )
-from wsss_fast.files import DataError
+from wsss_fast.files import DataError, WriteError
 
 _PIPELINE = {
     "jsonargparse": "jsonargparse",
@@ -98,6 +100,12 @@ COMMANDS: dict[str, _Command] = {
 }
 
 
+_GOES_ON = "The same command goes on where this one stopped."
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 class _UsageError(Exception):
     """The command line is wrong."""
 
@@ -116,9 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name: str = chosen.command
 
     def fail(code: int, message: object, hint: str = "") -> int:
-        print(f"wsss-fast {name}: error: {message}", file=sys.stderr)
-        if hint:
-            print(hint, file=sys.stderr)
+        with suppress(OSError):  # a log on a disk that is full takes no message either
+            print(f"wsss-fast {name}: error: {message}", file=sys.stderr)
+            if hint:
+                print(hint, file=sys.stderr)
         return code
 
     try:
@@ -137,11 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return fail(1, f"this command needs {package}, which is not installed", _install_hint())
     except KeyboardInterrupt:
-        return fail(130, "interrupted", "The same command goes on where this one stopped.")
+        return fail(130, "interrupted", _GOES_ON)
     except Exception as error:
-        if not _is_foreseen(error):
+        if _is_foreseen(error):
+            return fail(1, error)
+        accident = _accident(error)
+        if accident is None:
             raise
-        return fail(1, error)
+        return fail(1, accident, _GOES_ON)
     if name in ("report", "run", "demo"):
         print(f"report: {result}")
     return 0
@@ -253,8 +265,12 @@ def _explain(error: Exception) -> str:
 def _save(config: Config) -> None:
     try:
         save(config, Path(config.output) / "config.yaml")
-    except OSError as error:
-        raise ConfigError(f"output: expected a folder that can be written, got {error}") from error
+    except WriteError as error:
+        if error.errno in _NO_SPACE:  # another folder may help, but it is not a wrong one
+            raise
+        raise ConfigError(
+            f"output: expected a folder that can be written, got {config.output!r} ({error.reason})"
+        ) from error
 
 
 def _is_foreseen(error: Exception) -> bool:
@@ -268,6 +284,20 @@ def _is_foreseen(error: Exception) -> bool:
         if loaded is not None and hasattr(loaded, name):
             kinds.append(getattr(loaded, name))
     return isinstance(error, tuple(kinds))
+
+
+def _accident(error: Exception) -> str | None:
+    """What the machine did to the run, in words; None for errors that are no such thing."""
+    if isinstance(error, WriteError):
+        return str(error)
+    # A library wrote it, or a folder could not be made.
+    if isinstance(error, OSError) and error.errno in (*_NO_SPACE, *_NO_RIGHT) and error.filename:
+        return str(WriteError(error.filename, error))
+    if isinstance(error, RuntimeError):
+        from wsss_fast.data._workers import lost_worker
+
+        return lost_worker(error)
+    return None
 
 
 def _install_hint() -> str:

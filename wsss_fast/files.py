@@ -4,17 +4,26 @@ Every write is atomic: the content goes to a temporary file in the same folder, 
 the target in one rename, so that a reader (or a run that is started again after it was killed) finds the old
 file, the new file or none, never half of one. Missing folders are made. Nothing is pickled.
 
-Every read of something missing, cut off or of another kind raises `DataError`, which names the file.
+A process that is killed leaves the temporary file of the write it was in. The next process that writes into
+that folder, as the same command does when it goes on, removes it: its name says whose it was.
+
+Every read of something missing, cut off or of another kind raises `DataError`, every write that fails (a full
+disk, a folder without permission) `WriteError`; both name the file.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import io
 import json
 import math
 import os
+import re
 import secrets
+import socket
 import stat
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -65,12 +74,39 @@ class NoMasksError(DataError):
     """A data set without any true mask: it can be trained on, not evaluated."""
 
 
+class WriteError(OSError):
+    """A file that cannot be written. No `DataError`: with those an image is skipped and the step goes on,
+    and on a full disk that would be all of them.
+
+    Attributes:
+        file: the file (or folder) that was to be written.
+        reason: what the system says.
+
+    >>> import errno
+    >>> str(WriteError("run/cat.png", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    'run/cat.png: expected to write it, got: No space left on device'
+    """
+
+    def __init__(self, file: PathLike, cause: OSError) -> None:
+        self.file = os.fspath(file)
+        self.reason = cause.strerror or str(cause)
+        super().__init__(cause.errno, self.reason, self.file)
+
+    def __str__(self) -> str:
+        return f"{self.file}: expected to write it, got: {self.reason}"
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, OSError]]:
+        return type(self), (self.file, OSError(self.errno, self.reason))
+
+
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """A temporary path beside ``path``, with its suffix; it replaces ``path`` when the block ends well.
 
-    If the block raises, the temporary file is removed and ``path`` stays as it was. The folder of ``path`` is
-    made if it is missing. A crash of the process is survived, a loss of power may not be: nothing is synced.
+    If the block raises, the temporary file is removed and ``path`` stays as it was; an `OSError` of the block
+    becomes a `WriteError` that names ``path``. The folder of ``path`` is made if it is missing, and what
+    processes that were killed have left of writing into it is removed. A crash of the process is survived, a
+    loss of power may not be: nothing is synced.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "new" / "notes.txt"
@@ -80,18 +116,78 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     ('done', ['notes.txt'])
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Short, whatever the length of the target's name.
-    temporary = target.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}{target.suffix}"
+    temporary = temporary_beside(target)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target.parent)
         temporary.touch()
         mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask leaves
         yield temporary
         temporary.chmod(mode)  # some writers (safetensors) make their file anew, for its owner alone
         os.replace(temporary, target)
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(target, error) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
+
+
+def temporary_beside(target: Path) -> Path:
+    """A new name for what will take the place of ``target``: short, and it says whose it is."""
+    return target.parent / f".tmp-{_machine()}-{os.getpid()}-{secrets.token_hex(6)}{target.suffix}"
+
+
+_TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}(\.|$)")
+
+_STALE_SECONDS = 24 * 3600.0
+"""No write takes that long."""
+
+_tidied: set[str] = set()
+"""Folders that this process has looked through; their list is read once, however many files it writes."""
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of processes that are no more.
+
+    Of a process of this machine it is known; a file of another machine (that shares the folder), or of a
+    process number that is in use again, is removed when it is a day old.
+    """
+    place = os.path.abspath(folder)
+    if place in _tidied:
+        return
+    _tidied.add(place)
+    with os.scandir(folder) as entries:
+        found = [(entry, match) for entry in entries if (match := _TEMPORARY.match(entry.name))]
+    for entry, match in found:
+        with suppress(FileNotFoundError):  # another process has removed or renamed it
+            age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+            gone = match[1] == _machine() and not is_running(int(match[2]))
+            if gone or age > _STALE_SECONDS:
+                os.unlink(entry.path)
+
+
+def is_running(number: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+@functools.lru_cache(maxsize=1)
+def _machine() -> str:
+    """Eight digits for where a process number means one process: the host since its start, or a container."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def read_bytes(path: PathLike, kind: str) -> bytes:
@@ -274,6 +370,7 @@ def save_tensors(
 
     Tensors that share memory (tied weights) are written once each.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -284,7 +381,13 @@ def save_tensors(
         content[name] = value.clone() if memory in seen else value
         seen.add(memory)
     with atomic_path(path) as temporary:
-        save_file(content, temporary, metadata=dict(metadata or {}))
+        try:
+            save_file(content, temporary, metadata=dict(metadata or {}))
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))  # how it tells of a full disk
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def load_tensors(
@@ -296,6 +399,8 @@ def load_tensors(
     kind = "a .safetensors file"
     if not Path(path).is_file():
         raise DataError(path, f"expected {kind}, got no such file")
+    if Path(path).stat().st_size == 0:
+        raise DataError(path, f"expected {kind}, got an empty file")
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118

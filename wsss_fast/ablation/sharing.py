@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 from wsss_fast.ablation.grid import Cell
 from wsss_fast.config import Config
 from wsss_fast.config_file import save
+from wsss_fast.files import temporary_beside
 from wsss_fast.steps._graph import relevant_config
 from wsss_fast.steps._states import StepError, read_state
 from wsss_fast.steps.run import steps_of
@@ -105,6 +105,6 @@ def _link(path: Path, target: Path) -> None:
             "choose another output"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{os.getpid()}-{secrets.token_hex(6)}"
+    temporary = temporary_beside(path)
     os.symlink(relative, temporary)
     os.replace(temporary, path)
