@@ -135,9 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if config is None:  # --help
             return 0
         _save(config)
-        command = COMMANDS[name]
-        function = getattr(importlib.import_module(f"wsss_fast.{command.module}"), command.function)
-        result = function(config)
+        result = _carry_out(name, config)
     except (_UsageError, ConfigError) as error:
         return fail(2, error, f"`wsss-fast {name} --help` lists every key with its default.")
     except ModuleNotFoundError as error:
@@ -271,6 +269,22 @@ def _save(config: Config) -> None:
         raise ConfigError(
             f"output: expected a folder that can be written, got {config.output!r} ({error.reason})"
         ) from error
+
+
+def _carry_out(name: str, config: Config) -> Any:
+    """What the command's function returns. However it ends, run.json is brought up to date."""
+    command = COMMANDS[name]
+    function = getattr(importlib.import_module(f"wsss_fast.{command.module}"), command.function)
+    from wsss_fast.run_summary import write_run_summary
+
+    try:
+        result = function(config)
+    except BaseException:
+        with suppress(OSError, ValueError, RuntimeError):  # the error of the command is the one to show
+            write_run_summary(config, name)
+        raise
+    write_run_summary(config, name)
+    return result
 
 
 def _is_foreseen(error: Exception) -> bool:

@@ -32,8 +32,11 @@ def write_run_summary(config: Config, command: str) -> None:
          "metrics": {"val": {"cam": 0.52, "segmenter_tta": 0.74}}}   # mean IoU; null before evaluate
 
     ``seconds`` of a step are those of all calls that worked on it. All else that a step tells stays in its
-    folder: what was skipped and why in step.json, every metric in evaluate/metrics.json.
+    folder: what was skipped and why in step.json, every metric in evaluate/metrics.json. Of several processes
+    the first writes.
     """
+    if not ranks().first:
+        return
     root = Path(config.output)
     steps: dict[str, Any] = {}
     for name in (*steps_of(config), "report"):
