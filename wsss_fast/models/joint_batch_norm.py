@@ -101,7 +101,7 @@ class _Normalise(torch.autograd.Function):
         return normal.to(values.dtype), joint_mean, joint_variance, count
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(
         context: Any, gradient: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None, None]:

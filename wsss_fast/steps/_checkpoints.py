@@ -183,6 +183,7 @@ def _checksum(tensors: dict[str, Tensor]) -> int:
     """Of what is in a file, which after a loss of power may be as long as it was and empty."""
     total = 0
     for name in sorted(tensors):
-        values = tensors[name].reshape(-1).view(torch.uint8) if tensors[name].numel() else tensors[name]
-        total = zlib.crc32(values.numpy(), zlib.crc32(name.encode(), total))
+        total = zlib.crc32(name.encode(), total)
+        if tensors[name].numel():
+            total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total

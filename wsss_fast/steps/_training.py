@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -161,7 +161,7 @@ class _Loop:
         self._bare = channels_last(model)
         optimizer = make_optimizer(training, groups)
         # Fabric compiles it anew, over what it wraps it into; keys of its state are those of the bare model.
-        module = torch.compile(self._bare) if config.compile else self._bare
+        module = cast(nn.Module, torch.compile(self._bare)) if config.compile else self._bare
         self._network, self._optimizer = fabric.setup(module, optimizer)
         self._done = Progress()
         self._restored: Restored | None = None
