@@ -83,6 +83,7 @@ def trainings(folder: Path) -> None:
     with no_dropout():
         for name in ("train-classifier", "train-irnet", "train-segmenter"):
             train(name, load(folder / f"{name}.yaml"))
+        train("train-classifier", load(folder / "frozen.yaml"))
     for config in (load(folder / name) for name in ("whole.yaml", "stopped.yaml", "fewer.yaml")):
         with unreadable(3):
             if Path(config.output).name == "whole":

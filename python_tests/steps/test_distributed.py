@@ -1,8 +1,8 @@
 """Trainings by several processes, which torchrun starts: what they give is what one gives.
 
 How near: batch norms add up their statistics in another order, and gradients are averaged over processes, so
-weights differ in their last bits after the first step, and the difference grows as in any two trainings whose
-first weights differ by as little. Over the nine steps here the losses of the classifier and IRNet are equal in
+weights differ in their last bits after the first step, and the difference grows as in two trainings whose
+first weights differ by as little. Over the nine steps here losses of the classifier and IRNet are equal in
 the six digits of steps.csv, those of the segmenter differ by at most 4e-4 of their value. At ten times
 its learning rate those differ by 5e-5 after three steps and by 1e-2 after five, and so they do, two steps
 later, between two trainings by one process if the first weights of one are changed by 1e-7: DeepLabv3+ has a
@@ -82,10 +82,18 @@ class Together:
         folder.mkdir(exist_ok=True)
         for name in TRAININGS:
             save(self.config(name, "two"), folder / f"{name}.yaml")
+        save(self.frozen("two", accumulate=2), folder / "frozen.yaml")
         for name in ("whole", "stopped", "fewer"):
             save(with_draws(replace(finished_run, output=str(folder / name))), folder / f"{name}.yaml")
         self.done = torchrun(2, str(SCRIPT), "trainings", str(folder))
         assert self.done.returncode == 0, self.done.stderr
+
+    def frozen(self, which: str, accumulate: int) -> Config:
+        """Of a training of the classifier's last layer."""
+        classifier = replace(self.finished.classifier, epochs=3, lr_backbone=0.0, accumulate=accumulate)
+        output = str(self.folder / which / "frozen")
+        logs = replace(self.finished.logs, every=1)
+        return replace(self.finished, output=output, logs=logs, classifier=classifier)
 
     def config(self, training: str, which: str) -> Config:
         """Of a training whose earlier steps are done."""
@@ -136,6 +144,18 @@ def test_two_processes_train_as_one_does(together: Together, name: str) -> None:
 
 
 @pytest.mark.slow
+def test_in_parts_too(together: Together) -> None:
+    """In two parts of one image, each of two processes does what one does with four images."""
+    train("train-classifier", together.frozen("one", accumulate=1))
+    one, two = (together.folder / which / "frozen/train-classifier" for which in ("one", "two"))
+    for found, expected in zip(rows(two / "steps.csv"), rows(one / "steps.csv"), strict=True):
+        assert found == pytest.approx(expected, rel=1e-5)
+    weights, expected_weights = (load_tensors(folder / "weights.safetensors")[0] for folder in (two, one))
+    for key, value in weights.items():
+        close(value.double(), expected_weights[key])
+
+
+@pytest.mark.slow
 def test_two_that_were_stopped_end_as_two_that_were_not(together: Together) -> None:
     whole, stopped = (together.folder / name / "train-classifier" for name in ("whole", "stopped"))
     for name in ("weights.safetensors", "history.csv", "steps.csv", "metrics.json"):
@@ -147,9 +167,7 @@ def test_two_that_were_stopped_end_as_two_that_were_not(together: Together) -> N
 
 
 @pytest.mark.slow
-def test_one_goes_on_with_what_two_have_begun(
-    together: Together, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_goes_on_with_what_two_have_begun(together: Together, capsys: pytest.CaptureFixture[str]) -> None:
     config = with_draws(replace(together.finished, output=str(together.folder / "fewer")))
     # In the middle of the second epoch.
     assert (together.folder / "fewer/train-classifier/checkpoints/step-00000004.safetensors").exists()
