@@ -118,6 +118,7 @@ def test_read_by_workers_or_not(whole: Config, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed(whole: Config, tmp_path: Path) -> None:
     config, checkpoints = again(whole, tmp_path)
+    config.threads = torch.get_num_threads()  # which the last bits depend on
     save(config, tmp_path / "config.yaml")
     script = """
 import os, signal, sys

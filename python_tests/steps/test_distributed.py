@@ -152,7 +152,7 @@ def test_in_parts_too(together: Together) -> None:
         assert found == pytest.approx(expected, rel=1e-5)
     weights, expected_weights = (load_tensors(folder / "weights.safetensors")[0] for folder in (two, one))
     for key, value in weights.items():
-        close(value.double(), expected_weights[key])
+        close(value.float(), expected_weights[key])
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_batch_norms_of_two_are_one_over_all_their_images(together: Together) ->
         assert parameter.grad is not None
         close(found[f"of.0.{name}"], parameter.grad)
     for name, value in norm.state_dict().items():
-        close(found[f"0.{name}"].double(), value)
+        close(found[f"0.{name}"].float(), value)
 
 
 @pytest.mark.slow

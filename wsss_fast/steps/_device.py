@@ -28,10 +28,11 @@ def make_fabric(config: Config) -> Fabric:
     """
     accelerator = _accelerator(config)
     of = ranks()
+    if of.world > 1:
+        _check_places(of, accelerator)
     _set_threads(config, of)
     if of.world == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
-    _check_places(of, accelerator)
     fabric = Fabric(
         accelerator=accelerator,
         strategy="ddp",
