@@ -24,7 +24,7 @@ from wsss_fast.config_file import build, read_values
 from wsss_fast.data import DataError
 from wsss_fast.data.shapes import Shapes
 from wsss_fast.models.joint_batch_norm import join_batch_norms
-from wsss_fast.steps import _training
+from wsss_fast.steps import _training_loop
 from wsss_fast.steps._device import make_fabric
 
 
@@ -56,7 +56,7 @@ class Stopped(Exception):
 @contextmanager
 def stopped_after(steps: int) -> Any:
     """A training stops after so many steps of the optimizer, wherever it is."""
-    step = _training._Loop._step
+    step = _training_loop.TrainingLoop._step
     left = [steps]
 
     def counted(self: Any, batches: Any) -> Any:
@@ -65,7 +65,7 @@ def stopped_after(steps: int) -> Any:
         left[0] -= 1
         return step(self, batches)
 
-    with mock.patch.object(_training._Loop, "_step", counted):
+    with mock.patch.object(_training_loop.TrainingLoop, "_step", counted):
         yield
 
 

@@ -27,7 +27,7 @@ from several_processes import Stopped, stopped_after, train, unreadable
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.config_file import save
 from wsss_fast.files import DataError, load_tensors, read_json
-from wsss_fast.steps import _training
+from wsss_fast.steps import _training, _training_loop
 from wsss_fast.steps import train_classifier as train_classifier_step
 from wsss_fast.steps._checkpoints import Checkpoints, Progress, random_state, restore
 from wsss_fast.steps._optimizer import make_optimizer
@@ -164,7 +164,7 @@ def test_stopped_at_the_very_end(
         with pytest.raises(Stopped):
             train_classifier(config)
     with monkeypatch.context() as patched:  # nothing is trained again
-        patched.setattr(_training._Loop, "_step", stop)
+        patched.setattr(_training_loop.TrainingLoop, "_step", stop)
         finish(config, whole)
 
 

@@ -36,8 +36,10 @@ from several_processes import no_dropout, train, unreadable
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.config_file import save
 from wsss_fast.files import load_tensors, read_json
+from wsss_fast.models.joint_batch_norm import JointBatchNorm
 from wsss_fast.steps import _device
 from wsss_fast.steps._device import device_of
+from wsss_fast.steps._several import prepare_for_several
 from wsss_fast.steps._step import Step
 from wsss_fast.steps._training import start_training
 from wsss_fast.steps.train_classifier import train_classifier
@@ -273,3 +275,31 @@ def test_tensorboard_that_is_missing_is_told_before(monkeypatch: pytest.MonkeyPa
     config.logs = replace(config.logs, tensorboard=True)
     with pytest.raises(ConfigError, match=r"pip install 'wsss_fast\[tensorboard\]'"):
         start_training(config, config.irnet, _step("train-irnet"))
+
+
+class Idle(nn.Module):
+    """With a layer that nothing depends on, another that is frozen, and a norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle, self.frozen = (nn.Conv2d(3, 3, 1) for _ in range(3))
+        self.norm = nn.BatchNorm2d(3)
+        self.frozen.requires_grad_(False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        normal: torch.Tensor = self.norm(self.used(self.frozen(images)))
+        return normal
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_several_processes_train(together: bool) -> None:
+    model = Idle()
+    config = Config(sync_batch_norm=together)
+    before = model.state_dict()
+    prepare_for_several(config, config.classifier, model, torch.device("cpu"))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == {"used.weight", "used.bias", "norm.weight", "norm.bias"}
+    assert isinstance(model.norm, JointBatchNorm) == together
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], value) for key, value in before.items())
