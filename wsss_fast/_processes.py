@@ -65,5 +65,14 @@ def from_first(value: Value | None) -> Value:
     return cast(Value, value)
 
 
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an error of a collective call says that another process is gone."""
+    if process_count() == 1:
+        return False
+    # gloo raises no kind of its own.
+    by_gloo = isinstance(error, RuntimeError) and "gloo" in str(error)
+    return by_gloo or isinstance(error, (dist.DistBackendError, dist.DistNetworkError))
+
+
 def _together() -> bool:
     return bool(dist.is_available() and dist.is_initialized())

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_fabric import Fabric
 from torch import nn
 
-from wsss_fast._processes import from_first, process_count, process_rank
+from wsss_fast._processes import from_first, is_lost_process, process_count, process_rank
 from wsss_fast.config import Config, ConfigError, TrainingConfig
 from wsss_fast.data import ImageSet
 from wsss_fast.data.training_loader import Batch, Epochs, ReadTarget, TrainingLoader
@@ -18,7 +18,7 @@ from wsss_fast.steps._checkpoints import Checkpoints
 from wsss_fast.steps._device import make_fabric
 from wsss_fast.steps._log import check_tensorboard
 from wsss_fast.steps._ranks import ranks
-from wsss_fast.steps._step import Step
+from wsss_fast.steps._step import Step, StepError
 from wsss_fast.steps._training_loop import LossParts, Network, TrainingLoop
 
 __all__ = ["LossParts", "Network", "fit", "start_training", "training_loader"]
@@ -100,6 +100,8 @@ def fit(
     with the same result as one that was not: on a CPU to the bit, with up to two processes; gradients of more
     are added in an order that changes after the first step of a process. With another number of processes
     than before it goes on too, but its networks draw other random numbers.
+
+    Raises `StepError` if the loss is no longer a number, or if another process is gone.
     """
     weights = this.folder / "weights.safetensors"
     checkpoints = Checkpoints(this.folder, config.checkpoints.keep)
@@ -107,7 +109,18 @@ def fit(
         if process_rank() == 0:
             checkpoints.clear()
         return
-    TrainingLoop(config, training, fabric, model, groups, loader, loss, this, after_epoch, checkpoints).run()
+    try:
+        TrainingLoop(
+            config, training, fabric, model, groups, loader, loss, this, after_epoch, checkpoints
+        ).run()
+    except RuntimeError as error:
+        if not is_lost_process(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise StepError(
+            f"{this.name}: rank {process_rank()} has lost another process, whose own message says why "
+            f"({reason})"
+        ) from error
     if process_rank() == 0:
         save_tensors(weights, model.state_dict())
         checkpoints.clear()
