@@ -80,9 +80,7 @@ def test_the_most_probable_label_is_the_hard_one(size: tuple[int, int]) -> None:
 
 def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
     maps = SoftMaps(np.array([1, 2]), torch.rand(2, 47, 63).numpy(), 0.3)
-    transform = segmenter_transform(
-        image_size=160, min_scale=0.5, max_scale=2, mean=(0.5,) * 3, std=(0.5,) * 3
-    )
+    transform = segmenter_transform(image_size=160, min_scale=0.5, max_scale=2, mean=(0.5,) * 3)
     image = np.zeros((187, 251, 3), np.uint8)
     results = []
     for count in (1, 2, 4):

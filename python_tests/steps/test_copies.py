@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from wsss_fast.config import Config, CrfLossConfig, PersonClassifierConfig, PersonConfig
 from wsss_fast.data import open_images
 from wsss_fast.files import save_tensors
-from wsss_fast.steps import _copies, _inference, _training
+from wsss_fast.steps import _checkpoints, _copies, _device, _inference, _training
 from wsss_fast.steps._copies import to_device, to_host
 from wsss_fast.steps._graph import upstream
 
@@ -136,7 +136,9 @@ def reads_of(finished_run: Config, output: Path, monkeypatch: pytest.MonkeyPatch
             save_tensors(*arguments)
 
     monkeypatch.setattr(Fabric, "device", DEVICE)
+    monkeypatch.setattr(_device, "_device_at", lambda config, local_rank: DEVICE)
     monkeypatch.setattr(_training, "save_tensors", save)
+    monkeypatch.setattr(_checkpoints.Checkpoints, "save", lambda *_: None)
     monkeypatch.setattr(_inference, "_BATCH_PIXELS", 4 * PIXELS)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # as on a device: an image after the other
     for looks in ("wsss_fast.ops.unary", "wsss_fast.nn.dense_crf_loss"):

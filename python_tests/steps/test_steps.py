@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -146,32 +145,6 @@ def test_an_interrupted_step_makes_only_what_is_missing(finished_run: Config, tm
     after = read_json(folder / "step.json")
     assert after["done"]
     assert after["seconds"] > state["seconds"]
-
-
-def test_a_training_that_was_stopped_ends_as_one_that_was_not(
-    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_config()
-    whole = replace(config, output=str(tmp_path / "whole"))
-    train_classifier(whole)
-    import wsss_fast.steps._training as training
-
-    save = training._save_checkpoint
-
-    def save_and_stop(*args: object) -> None:
-        save(*args)  # type: ignore[arg-type]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(training, "_save_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        train_classifier(config)
-    folder = Path(config.output) / "train-classifier"
-    assert read_json(folder / "step.json")["done"] is False
-    monkeypatch.setattr(training, "_save_checkpoint", save)
-    train_classifier(config)
-    for name in ("weights.safetensors", "history.csv"):
-        expected = (Path(whole.output) / "train-classifier" / name).read_bytes()
-        assert (folder / name).read_bytes() == expected
 
 
 def test_a_step_names_the_step_it_needs(make_config: Callable[..., Config]) -> None:

@@ -17,6 +17,8 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 pytest.importorskip("torchmetrics", reason="needs the pipeline extra")
 
+from several_processes import Stopped, stopped_after
+
 from wsss_fast.config import (
     ClassifierConfig,
     Config,
@@ -29,12 +31,11 @@ from wsss_fast.data import DataError, ImageSet, open_images
 from wsss_fast.data.selection import Selection
 from wsss_fast.files import load_tensors, read_json
 from wsss_fast.models.classifier import Classifier
-from wsss_fast.steps import _training
 from wsss_fast.steps._classes import learnt_classes, person_class
 from wsss_fast.steps._device import seed_first_weights
 from wsss_fast.steps._multilabel import multilabel_metrics
+from wsss_fast.steps._optimizer import learning_rate_factor, make_optimizer
 from wsss_fast.steps._step import Step
-from wsss_fast.steps._training import learning_rate_factor
 from wsss_fast.steps.train_classifier import ClassifierLoss, train_classifier, training_images
 from wsss_fast.steps.train_person_classifier import train_person_classifier
 
@@ -113,7 +114,7 @@ def test_the_learning_rate_rises_first(schedule: Any) -> None:
 def test_optimizers(name: Any, kind: type) -> None:
     weight = nn.Parameter(torch.ones(1))
     groups = [{"params": [weight], "lr": 0.25}]
-    optimizer = _training._optimizer(TrainingConfig(optimizer=name, weight_decay=0.01), groups)
+    optimizer = make_optimizer(TrainingConfig(optimizer=name, weight_decay=0.01), groups)
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
     assert (group["peak"], group["weight_decay"]) == (0.25, 0.01)
@@ -246,8 +247,8 @@ def test_without_options_no_label_is_read_beforehand() -> None:
 # --- the steps -----------------------------------------------------------------------------------------
 
 
-def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "history.csv").open(newline="") as file:
+def _rows(folder: Path, name: str = "history.csv") -> list[dict[str, str]]:
+    with (folder / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -278,10 +279,13 @@ def all_options(make_config: Callable[..., Config]) -> Config:
 
 
 @pytest.mark.slow
-def test_all_options_together_and_resumed(
-    all_options: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(all_options, data=replace(all_options.data, workers=2))
+def test_all_options_together_and_resumed(all_options: Config, tmp_path: Path) -> None:
+    config = replace(
+        all_options,
+        data=replace(all_options.data, workers=2),
+        logs=replace(all_options.logs, every=1),
+        checkpoints=replace(all_options.checkpoints, every=1),
+    )
     train_classifier(config)
     folder = Path(config.output) / "train-classifier"
     tensors, _ = load_tensors(folder / "weights.safetensors")
@@ -295,18 +299,11 @@ def test_all_options_together_and_resumed(
     assert float(rows[-1]["val_accuracy"]) == pytest.approx(np.mean(metrics["accuracy"]), abs=1e-5)
     assert {"val_f1_macro", "val_f1_micro"} <= set(rows[-1])
 
-    # Stopped after the first epoch and taken up again, without the workers: the same weights.
+    # Stopped in the second epoch and taken up again, without the workers: the same weights.
     again = replace(config, output=str(tmp_path / "again"), data=replace(config.data, workers=0))
-    save = _training._save_checkpoint
-
-    def stop(*arguments: Any) -> None:
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(_training, "_save_checkpoint", stop)
-    with pytest.raises(KeyboardInterrupt):
+    steps = len(_rows(folder, "steps.csv")) // 2
+    with stopped_after(steps + 1), pytest.raises(Stopped):
         train_classifier(again)
-    monkeypatch.setattr(_training, "_save_checkpoint", save)
     train_classifier(again)
     resumed, _ = load_tensors(Path(again.output) / "train-classifier" / "weights.safetensors")
     assert all(torch.equal(resumed[key], value) for key, value in tensors.items())

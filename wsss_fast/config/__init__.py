@@ -70,12 +70,14 @@ class Config:
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     """Arithmetic of training, as Lightning Fabric names it."""
     compile: bool = False
-    """Compile the networks in training (``torch.compile``): minutes at the start, faster afterwards."""
+    """Compile the networks in training (``torch.compile``; on a CPU it needs a C++ compiler): minutes at the
+    start, faster afterwards. Weights differ in their last bits; a training may go on with or without it."""
     sync_batch_norm: bool = True
     """With several processes, batch norms in training take their statistics from the whole batch, so that
     the result does not depend on the number of processes."""
     threads: int | None = None
-    """Threads of a process on the CPU; null: the cores of the machine, shared by the processes on it."""
+    """Threads of a process on the CPU; null: as many as torch takes, and of several processes as many as let
+    those on a machine share its cores."""
     changed_config: Literal["refuse", "keep"] = "refuse"
     """What to do about outputs that were made with other settings than now: ``refuse`` stops and shows the
     difference; ``keep`` shows it and goes on with them as they are."""

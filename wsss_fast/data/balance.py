@@ -22,9 +22,9 @@ class EveryImage:
     def __len__(self) -> int:
         return self.images
 
-    def draw(self, generator: torch.Generator | None = None) -> list[int]:
-        """The images of an epoch, in their order."""
-        order: list[int] = torch.randperm(self.images, generator=generator).tolist()
+    def draw(self, generator: torch.Generator | None = None) -> np.ndarray:
+        """The images of an epoch, in their order: int64 ``[n]``."""
+        order: np.ndarray = torch.randperm(self.images, generator=generator).numpy()
         return order
 
 
@@ -50,7 +50,7 @@ class Balanced:
     the classes that have any (images without a class are one of them).
 
     >>> labels = np.repeat(np.eye(2, dtype=bool), [6, 2], axis=0)
-    >>> sorted(Balanced(labels, "both", target=4).draw(torch.Generator().manual_seed(0)))[-4:]
+    >>> np.sort(Balanced(labels, "both", target=4).draw(torch.Generator().manual_seed(0))).tolist()[-4:]
     [6, 6, 7, 7]
     """
 
@@ -74,15 +74,15 @@ class Balanced:
     def __len__(self) -> int:
         return sum(count for _, count in self._groups)
 
-    def draw(self, generator: torch.Generator | None = None) -> list[int]:
-        """The images of an epoch, in their order."""
+    def draw(self, generator: torch.Generator | None = None) -> np.ndarray:
+        """The images of an epoch, in their order: int64 ``[n]``."""
         chosen: list[np.ndarray] = []
         for members, count in self._groups:
             times, rest = divmod(count, len(members))
             drawn = torch.randperm(len(members), generator=generator)[:rest].numpy()
             chosen += [members] * times + [members[drawn]]
         images = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
-        order: list[int] = images[torch.randperm(len(images), generator=generator).numpy()].tolist()
+        order: np.ndarray = images[torch.randperm(len(images), generator=generator).numpy()]
         return order
 
 

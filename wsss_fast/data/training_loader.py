@@ -41,12 +41,12 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """N images: never none, and always as many as the batch size."""
+    """N images: never none, and always equally many."""
 
     indices: Tensor
     """Which images of the set: int64 ``[N]``."""
     image: Tensor
-    """float32 ``[N,3,S,S]``."""
+    """uint8 ``[N,3,S,S]``."""
     labels: Tensor | None
     """Image-level labels, float32 ``[N,K]`` of 0 and 1; None where masks are trained on."""
     mask: Tensor | None
@@ -155,29 +155,45 @@ class Epochs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, generator: torch.Generator | None = None) -> list[int]: ...
+    def draw(self, generator: torch.Generator | None = None) -> np.ndarray: ...
 
 
 class _Draws(Sampler[tuple[int, int]]):
-    """The (index, seed) pairs of one epoch, and of the start of another where that fills a batch."""
+    """The (index, seed) pairs of one epoch, and of the start of another where that fills a batch.
 
-    def __init__(self, epochs: Epochs, batch_size: int) -> None:
+    They are drawn for all processes; those of ``share``, this process and the number of all, are given.
+    """
+
+    def __init__(self, epochs: Epochs, batch_size: int, share: tuple[int, int]) -> None:
         self.epochs = epochs
-        self.total = -(-len(epochs) // batch_size) * batch_size
-        self.draws: list[tuple[int, int]] = []
+        self.batches = -(-len(epochs) // batch_size)
+        self._batch_size = batch_size
+        self._share = share
+        # Arrays: a million pairs as Python objects would take 200 MB.
+        self._order = np.zeros(0, np.int64)
+        self._seeds = np.zeros(0, np.int64)
+        self._start = 0
 
-    def shuffle(self, generator: torch.Generator | None) -> None:
-        order: list[int] = []
-        while len(order) < self.total:
-            order += self.epochs.draw(generator)
-        seeds = torch.randint(2**62, (self.total,), generator=generator).tolist()
-        self.draws = list(zip(order[: self.total], seeds, strict=True))
+    def shuffle(self, generator: torch.Generator | None, start: int) -> None:
+        """Draw an epoch, of which the batches before ``start`` are left out."""
+        total = self.batches * self._batch_size
+        orders = [self.epochs.draw(generator)]
+        while sum(map(len, orders)) < total:
+            orders.append(self.epochs.draw(generator))
+        self._order = np.concatenate(orders)[:total]
+        self._seeds = torch.randint(2**62, (total,), generator=generator).numpy()
+        self._start = start
 
     def __len__(self) -> int:
-        return self.total
+        return (self.batches - self._start) * self._batch_size // self._share[1]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter(self.draws)
+        place, of = self._share
+        each = self._batch_size // of
+        for batch in range(self._start, self.batches):
+            first = batch * self._batch_size + place * each
+            for at in range(first, first + each):
+                yield int(self._order[at]), int(self._seeds[at])
 
 
 class TrainingLoader:
@@ -188,6 +204,10 @@ class TrainingLoader:
     last batch is filled with images drawn once more. ``len(loader)`` is the number of batches of an epoch.
     ``mask``: see `TrainingSet`.
     ``skip(name, file, reason)`` is called for every unreadable image, once in the life of the loader.
+
+    ``share``: of processes that train together, which one this is and how many there are. All draw the same
+    batches of ``batch_size`` images, and each reads and gets its own part of them. ``parts``: in how many
+    pieces, one after another, a batch comes.
     """
 
     def __init__(
@@ -201,23 +221,27 @@ class TrainingLoader:
         strict: bool = False,
         skip: Skip | None = None,
         epochs: Epochs | None = None,
+        share: tuple[int, int] = (0, 1),
+        parts: int = 1,
     ) -> None:
         if not len(images):
             raise ValueError("images: expected at least one image, got none")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected an integer >= 1, got {batch_size}")
+        if batch_size % (share[1] * parts):
+            raise ValueError(f"batch_size: expected a multiple of {share[1] * parts}, got {batch_size}")
         self._skip = skip
         self._told: set[str] = set()
-        self._draws = _Draws(epochs or EveryImage(len(images)), batch_size)
+        self._draws = _Draws(epochs or EveryImage(len(images)), batch_size, share)
         self._items = TrainingSet(images, transform, mask=mask, strict=strict)
         self._workers = workers
-        self._batch_size = batch_size
+        self._piece = batch_size // (share[1] * parts)
         self._loader = self._open()
 
     def _open(self) -> DataLoader[Any]:
         return DataLoader(
             self._items,
-            batch_size=self._batch_size,
+            batch_size=self._piece,
             sampler=self._draws,
             num_workers=self._workers,
             collate_fn=collate,
@@ -230,15 +254,19 @@ class TrainingLoader:
         )
 
     def __len__(self) -> int:
-        return len(self._loader)
+        return self._draws.batches
 
-    def epoch(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def epoch(self, generator: torch.Generator | None = None, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, in an order drawn from ``generator`` (by default torch's own).
 
-        Torch's own moves on by one number in every epoch, however many workers there are.
+        ``start``: how many batches are left out; they are drawn, but not read. Torch's own generator moves on
+        by one number in every epoch, in this call, however many workers there are.
         """
-        self._draws.shuffle(generator)
+        self._draws.shuffle(generator, start)
         torch.empty((), dtype=torch.int64).random_()  # what a DataLoader without workers would draw
+        return self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         fatal: _Fatal
         for batch in self._loader:
             if isinstance(batch, _Fatal):

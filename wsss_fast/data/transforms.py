@@ -1,11 +1,11 @@
-"""Joint transforms of an image and its mask, for training and for inference.
+"""Joint transforms of an image and its mask, for training.
 
-Each function returns a callable ``(image uint8 [H,W,3] RGB, target or None)`` -> ``(float32 [3,h,w]
-normalised, target or None)``. A target is one of two kinds:
+Each function returns a callable ``(image uint8 [H,W,3] RGB, target or None)`` -> ``(uint8 [3,S,S], target or
+None)``; `PixelNorm` makes floats of them where the network is. A target is one of two kinds:
 
-- labels, uint8 or uint16 ``[H,W]`` -> int32 ``[h,w]``: each pixel has the label of the nearest one. The
+- labels, uint8 or uint16 ``[H,W]`` -> int32 ``[S,S]``: each pixel has the label of the nearest one. The
   ignore label of the type (255 or 65535) becomes `NO_PART`, -1, which padding has too.
-- probabilities of M labels, float32 ``[M,H,W]`` -> float32 ``[M,h,w]``: resampled bilinearly, so that they
+- probabilities of M labels, float32 ``[M,H,W]`` -> float32 ``[M,S,S]``: resampled bilinearly, so that they
   keep their sum. In padding all are 0.
 
 Everything random comes from torch's global generator, which the loaders seed for every item.
@@ -128,9 +128,23 @@ def _one_or_all(values: list[Tensor]) -> object:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _to_float(mean: Sequence[float], std: Sequence[float]) -> list[torch.nn.Module]:
-    kinds = {tv_tensors.Image: torch.float32, "others": None}
-    return [v2.ToDtype(kinds, scale=True), v2.Normalize(list(mean), list(std))]
+class PixelNorm:
+    """uint8 images ``[N,3,H,W]`` -> normalised float32 ``[N,3,H,W]``, both on the device.
+
+    ``mean`` and ``std``, one a channel, are of images of 0 to 1. The arithmetic is that of torchvision's
+    ``ToDtype(torch.float32, scale=True)`` and ``Normalize``, to the bit.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device) -> None:
+        self.mean = torch.tensor(mean, device=device).view(3, 1, 1)
+        self.std = torch.tensor(std, device=device).view(3, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.float().mul_(1 / 255).sub_(self.mean).div_(self.std)
+
+
+def _in_255ths(mean: Sequence[float]) -> list[int]:
+    return [round(255 * value) for value in mean]
 
 
 def classifier_transform(
@@ -138,17 +152,16 @@ def classifier_transform(
     image_size: int,
     min_scale: float,
     mean: Sequence[float],
-    std: Sequence[float],
     augmentation: Literal["light", "strong"] = "light",
     random_erasing: float = 0.0,
 ) -> Transform:
     """For step 1: a random part of at least ``min_scale`` of the area, flip, colours; S = ``image_size``.
 
-    ``mean`` and ``std``, for images of 0 to 1, are those the backbone was trained with. ``augmentation``:
-    ``light`` has aspects from 3/4 to 4/3 and colours changed by up to 0.3; ``strong`` has aspects from 1/2 to
-    2, colours changed by up to 0.6 and hues by 0.1, a fifth of the images grey, 3 in 10 blurred and one in 10
-    solarised. ``random_erasing``: the probability with which a rectangle becomes ``mean`` (Zhong et al.,
-    AAAI 2020).
+    ``mean``, for images of 0 to 1, is that of the backbone's pretraining. ``augmentation``: ``light`` has
+    aspects from 3/4 to 4/3 and colours changed by up to 0.3; ``strong`` has aspects from 1/2 to 2, colours
+    changed by up to 0.6 and hues by 0.1, a fifth of the images grey, 3 in 10 blurred and one in 10 solarised.
+    ``random_erasing``: the probability with which a rectangle becomes ``mean``, rounded to 255ths (Zhong et
+    al., AAAI 2020).
     """
     steps: list[Callable[..., object]]
     if augmentation == "light":
@@ -166,24 +179,23 @@ def classifier_transform(
             v2.RandomApply([v2.GaussianBlur(1 + 2 * max(1, image_size // 40), sigma=(0.1, 2.0))], 0.3),
             v2.RandomSolarize(128, 0.1),
         ]
-    steps += _to_float(mean, std)
     if random_erasing > 0:
-        steps.append(v2.RandomErasing(random_erasing))
+        steps.append(v2.RandomErasing(random_erasing, value=_in_255ths(mean)))
     return _Joint(*steps)
 
 
 def irnet_transform(
-    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
+    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float]
 ) -> Transform:
     """For step 2: random scale, crop or padding to a square, flip. Padding is ``mean`` and ignored (-1)."""
-    return _square(image_size, min_scale, max_scale, mean, std)
+    return _square(image_size, min_scale, max_scale, mean)
 
 
 def segmenter_transform(
-    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float], std: Sequence[float]
+    *, image_size: int, min_scale: float, max_scale: float, mean: Sequence[float]
 ) -> Transform:
     """For step 3: as for IRNet, with random colours."""
-    return _square(image_size, min_scale, max_scale, mean, std, _jitter())
+    return _square(image_size, min_scale, max_scale, mean, _jitter())
 
 
 def _square(
@@ -191,7 +203,6 @@ def _square(
     min_scale: float,
     max_scale: float,
     mean: Sequence[float],
-    std: Sequence[float],
     *colours: torch.nn.Module,
 ) -> Transform:
     return _Joint(
@@ -199,15 +210,9 @@ def _square(
         RandomScale(min_scale, max_scale),
         RandomCropOrKeep(image_size),
         *colours,  # before the padding
-        RandomPad(image_size, [round(255 * value) for value in mean]),
-        *_to_float(mean, std),
+        RandomPad(image_size, _in_255ths(mean)),
     )
 
 
 def _jitter() -> torch.nn.Module:
     return v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3)
-
-
-def inference_transform(*, mean: Sequence[float], std: Sequence[float]) -> Transform:
-    """The whole image, normalised."""
-    return _Joint(*_to_float(mean, std))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_fast._processes import process_count, summed
 from wsss_fast.config import BackboneConfig
 from wsss_fast.models.backbone import LEVELS, feature_backbone
 
@@ -115,7 +116,8 @@ class _DisplacementBranch(nn.Module):
 
 
 class _MeanShift(nn.Module):
-    """Keeps a running mean of both components in training and subtracts it in evaluation."""
+    """Keeps a running mean of both components in training, over all processes, and subtracts it in
+    evaluation."""
 
     running_mean: Tensor
 
@@ -126,7 +128,7 @@ class _MeanShift(nn.Module):
 
     def forward(self, displacement: Tensor) -> Tensor:
         if self.training:
-            mean = displacement.detach().float().mean(dim=(0, 2, 3))
+            mean = summed(displacement.detach().float().mean(dim=(0, 2, 3))) / process_count()
             self.running_mean.lerp_(mean, self.momentum)
             return displacement
         return displacement - self.running_mean.view(1, 2, 1, 1)

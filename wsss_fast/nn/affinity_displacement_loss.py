@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from wsss_fast import _checks
 from wsss_fast._device import floats_for
+from wsss_fast._processes import summed
 from wsss_fast.ops.affinity_displacement import affinity_displacement_sums
 
 _EPSILON = 1e-5
@@ -97,9 +98,7 @@ class AffinityDisplacementLoss(nn.Module):
     ) -> AffinityDisplacementLosses:
         boundary_logits, displacement = self._checked(boundary_logits, displacement, labels)
         sums, counts = affinity_displacement_sums(boundary_logits, displacement, labels, self.radius)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(counts)
-        background, foreground, different = counts.to(sums.dtype).unbind()
+        background, foreground, different = summed(counts).to(sums.dtype).unbind()
         positive_background = sums[0] / (background + _EPSILON)
         positive_foreground = sums[1] / (foreground + _EPSILON)
         positive = (positive_background + positive_foreground) / 2

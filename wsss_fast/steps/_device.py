@@ -2,28 +2,107 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from torch import nn
 
 from wsss_fast._info import cuda_kernels
 from wsss_fast.config import Config, ConfigError
+from wsss_fast.steps._ranks import Ranks, ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 
+_FROM_TORCHRUN = ("MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
 
 def make_fabric(config: Config) -> Fabric:
-    """The engine that places models and data and does mixed precision."""
-    accelerator = "cuda" if config.device == "cuda" or _wants_gpu(config) else "cpu"
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
-    return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
+    """The engine of a training, which places models and data and does mixed precision.
+
+    With several processes (see `_ranks`) it has met the others: gloo sends between CPUs, nccl between GPUs.
+    A process has one group, which its later trainings use too, and leaves it when it ends.
+    """
+    accelerator = _accelerator(config)
+    of = ranks()
+    if of.world > 1:
+        _check_places(of, accelerator)
+    _set_threads(config, of)
+    if of.world == 1:
+        return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
+    fabric = Fabric(
+        accelerator=accelerator,
+        strategy="ddp",
+        devices=of.local_world,
+        num_nodes=of.world // of.local_world,
+        precision=config.precision,
+        plugins=[TorchElasticEnvironment()],
+    )
+    met = torch.distributed.is_initialized()
+    fabric.launch()
+    if not met and accelerator == "cpu":  # that of GPUs Fabric leaves itself
+        atexit.register(torch.distributed.destroy_process_group)
+    return fabric
 
 
 def device_of(config: Config) -> torch.device:
-    return make_fabric(config).device
+    """Where this process runs networks that are trained; it needs no other process for that.
+
+    Those of a machine share its GPUs in turn. Sets the threads of the process as ``threads`` says.
+    """
+    of = ranks()
+    _set_threads(config, of)
+    return _device_at(config, of.local_rank)
+
+
+def _device_at(config: Config, local_rank: int) -> torch.device:
+    if _accelerator(config) == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank % torch.cuda.device_count())
+
+
+def _accelerator(config: Config) -> str:
+    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ConfigError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
+    return "cuda"
+
+
+def _set_threads(config: Config, of: Ranks) -> None:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    elif of.world > 1:  # torchrun asks for one thread a process
+        torch.set_num_threads(max(1, _cores() // of.local_world))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_places(of: Ranks, accelerator: str) -> None:
+    missing = [name for name in _FROM_TORCHRUN if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)}: expected in the environment of a training by {of.world} processes, got "
+            "nothing; start it by torchrun"
+        )
+    if of.world % of.local_world:
+        raise ConfigError(
+            f"LOCAL_WORLD_SIZE: expected as many processes on every machine, got {of.local_world} of "
+            f"{of.world} on this one"
+        )
+    if accelerator == "cuda" and of.local_world > torch.cuda.device_count():
+        raise ConfigError(
+            f"LOCAL_WORLD_SIZE: expected at most one process a GPU in training, got {of.local_world} for "
+            f"{torch.cuda.device_count()}"
+        )
 
 
 def op_device(device: torch.device) -> torch.device:
@@ -42,12 +121,18 @@ def channels_last(model: Network) -> Network:
 def seed_epoch(config: Config, step_name: str, epoch: int) -> torch.Generator:
     """Seed everything for one epoch of one training; the generator is for the order of the images.
 
-    Each epoch starts from its own seed, so a run that is taken up again after an epoch goes on exactly as it
-    would have.
+    Each epoch starts from its own seed. All processes draw the same order; what a network and the mixing of a
+    batch draw differs from rank to rank, as it does from image to image.
     """
     seed = _seed(config, step_name, epoch)
-    torch.manual_seed(seed)
+    torch.manual_seed(_of_rank(seed, ranks().rank))
     return torch.Generator().manual_seed(seed + 1)
+
+
+def seed_step(config: Config, step_name: str, optimizer_step: int) -> None:
+    """Seed what a network draws from here on, where how it would have gone on is not known."""
+    seed = _seed(config, step_name, -2 - optimizer_step)
+    torch.manual_seed(_of_rank(seed, ranks().rank))
 
 
 def seed_first_weights(config: Config, step_name: str) -> None:
@@ -61,5 +146,5 @@ def _seed(config: Config, step_name: str, epoch: int) -> int:
     return seed % 2**62
 
 
-def _wants_gpu(config: Config) -> bool:
-    return config.device == "auto" and torch.cuda.is_available()
+def _of_rank(seed: int, rank: int) -> int:
+    return (seed + 1_000_000_007 * rank) % 2**62

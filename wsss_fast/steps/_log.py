@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from wsss_fast.config import LogsConfig
+from wsss_fast.config import ConfigError, LogsConfig
 from wsss_fast.files import atomic_path
 
 
@@ -59,6 +60,24 @@ class TrainingLog:
             for key, value in values.items():
                 self._events.add_scalar(f"{prefix}/{key}", value, at)
             self._events.flush()
+
+
+def write_history(folder: Path, history: list[dict[str, float]]) -> None:
+    """Write history.csv: a row an epoch."""
+    with atomic_path(folder / "history.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        for row in history:
+            writer.writerow({key: f"{value:.6g}" for key, value in row.items()})
+
+
+def check_tensorboard(config: LogsConfig) -> None:
+    """Raise `ConfigError` if the config asks for TensorBoard and it is not installed."""
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "logs.tensorboard: expected the package tensorboard to be installed, got none; "
+            "pip install 'wsss_fast[tensorboard]'"
+        )
 
 
 def _read(path: Path) -> list[dict[str, str]]:

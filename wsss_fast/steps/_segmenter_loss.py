@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_fast._processes import joint_mean
 from wsss_fast.config import CrfLossConfig
 from wsss_fast.data.soft_labels import SoftLabels
 from wsss_fast.data.transforms import NO_PART
@@ -16,17 +15,18 @@ from wsss_fast.steps._copies import to_device
 
 
 def hard_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that take part; 0 where none does.
+    """Mean over the pixels that take part, those of all processes (see `joint_mean`); 0 where none does.
 
     ``logits`` ``[N,C,H,W]``, ``labels`` int64 ``[N,H,W]``: 0..C-1, or -1 for pixels that take no part.
     """
     # A batch may hold nothing but padding; the mean over no pixel would be NaN.
     total = F.cross_entropy(logits, labels, ignore_index=NO_PART, reduction="sum")
-    return total / (labels != NO_PART).sum().clamp(min=1)
+    return joint_mean(total, (labels != NO_PART).sum())
 
 
 def soft_cross_entropy(logits: Tensor, labels: SoftLabels) -> Tensor:
-    """Mean of ``-sum over k of p_k log softmax(logits)_k`` over the pixels that take part; 0 where none does.
+    """Mean of ``-sum over k of p_k log softmax(logits)_k`` over the pixels that take part, those of all
+    processes (see `joint_mean`); 0 where none does.
 
     ``logits`` ``[N,C,H,W]``, ``labels`` of a batch. Only the M classes that an image's labels name are
     looked at after the softmax: beside what `hard_cross_entropy` needs, memory goes with M, not with C. The
@@ -40,7 +40,7 @@ def soft_cross_entropy(logits: Tensor, labels: SoftLabels) -> Tensor:
     where = labels.ids[:, :, None, None].expand(-1, -1, height, width)
     # An image's padding of the ids repeats the background, to which it adds only zeros, in any order.
     named = F.log_softmax(logits, 1).gather(1, where)
-    return -(probs * named).sum() / (sums > 0).sum().clamp(min=1)
+    return joint_mean(-(probs * named).sum(), (sums > 0).sum())
 
 
 class CrfBesideIt(nn.Module):
@@ -48,25 +48,19 @@ class CrfBesideIt(nn.Module):
 
     Args:
         config: its weight, kernel and scale.
-        mean, std: what the images were normalised with.
         device: where it is computed: that of the network, or the CPU in a build without CUDA kernels.
 
-    ``forward(images, logits, part)``: normalised images ``[N,3,S,S]``, logits ``[N,C,S,S]`` float32, and
+    ``forward(images, logits, part)``: images uint8 ``[N,3,S,S]``, logits ``[N,C,S,S]`` float32, and
     which pixels take part, bool ``[N,S,S]``: what is predicted at the others, padding among them, neither
     costs nor influences anything. Returns a scalar on ``device``, with a gradient in the logits.
     """
 
-    def __init__(
-        self, config: CrfLossConfig, mean: Sequence[float], std: Sequence[float], device: torch.device
-    ) -> None:
+    def __init__(self, config: CrfLossConfig, device: torch.device) -> None:
         super().__init__()
         self.loss = DenseCRFLoss(config.weight, config.srgb, config.sxy, config.scale)
-        self.mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self.std = torch.tensor(std, device=device).view(1, 3, 1, 1)
         self.device = device
 
     def forward(self, images: Tensor, logits: Tensor, part: Tensor) -> Tensor:
-        # Rounding may leave the range by a little.
-        pixels = (255 * (to_device(images, self.device) * self.std + self.mean)).clamp(0, 255)
+        pixels = to_device(images, self.device)
         value: Tensor = self.loss(pixels, logits.to(self.device).softmax(1), part.to(self.device))
         return value

@@ -10,22 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from wsss_fast._processes import gathered, process_count, process_rank
 from wsss_fast.config import ClassifierConfig, Config
 from wsss_fast.data import DataError, ImageSet, open_images
 from wsss_fast.data.balance import Balanced
 from wsss_fast.data.selection import Selection
 from wsss_fast.data.training_loader import Batch
-from wsss_fast.data.transforms import classifier_transform
+from wsss_fast.data.transforms import PixelNorm, classifier_transform
 from wsss_fast.files import write_json
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.classifier import Classifier
 from wsss_fast.steps._classes import learnt_classes
 from wsss_fast.steps._copies import to_device, to_host
-from wsss_fast.steps._device import make_fabric, seed_first_weights
+from wsss_fast.steps._device import seed_first_weights
 from wsss_fast.steps._inference import Normalize, equal_size_batches
 from wsss_fast.steps._multilabel import multilabel_metrics
+from wsss_fast.steps._optimizer import with_backbone
 from wsss_fast.steps._step import Step, step
-from wsss_fast.steps._training import LossParts, fit, training_loader, with_backbone
+from wsss_fast.steps._training import LossParts, Network, fit, start_training, training_loader
 
 STEP = "train-classifier"
 
@@ -45,7 +47,7 @@ def train_classifier(config: Config) -> None:
 
 def train(config: Config, this: Step, training: ClassifierConfig, columns: Sequence[int]) -> None:
     """Train a classifier of the classes ``columns`` (of the image labels) in the step ``this``."""
-    fabric = make_fabric(config)
+    fabric = start_training(config, training, this)
     mean, std = normalization(training.backbone)
     images, epochs = training_images(training, columns, open_images(config.data, "train"), this)
     validation = Selection(open_images(config.data, "val"), columns)
@@ -53,30 +55,36 @@ def train(config: Config, this: Step, training: ClassifierConfig, columns: Seque
         image_size=training.image_size,
         min_scale=training.min_scale,
         mean=mean,
-        std=std,
         augmentation=training.augmentation,
         random_erasing=training.random_erasing,
     )
     loader = training_loader(config, training, this, images, transform, epochs=epochs)
     seed_first_weights(config, this.name)
     model = Classifier(training.backbone, len(columns), training.dropout, training.drop_path)
+    norm = PixelNorm(mean, std, fabric.device)
     normalize = Normalize(mean, std, fabric.device)
     loss_of = ClassifierLoss(training)
 
     def loss(network: nn.Module, batch: Batch) -> LossParts:
         assert batch.labels is not None
         pixels, labels = to_device(batch.image, fabric.device), to_device(batch.labels, fabric.device)
-        return loss_of(network, pixels, labels), {}
+        return loss_of(network, norm(pixels), labels), {}
 
     @torch.no_grad()
-    def validate(network: nn.Module) -> dict[str, float]:
+    def validate(network: Network) -> dict[str, float]:
+        # Every process reads all images, and predicts a batch in turn: a batch, and with it the last bits of
+        # what the network computes, does not depend on their number.
         scores: list[Tensor] = []
         truth: list[np.ndarray] = []
-        for batch in equal_size_batches(config, this, validation, "validation"):
-            scores += to_host([network(normalize(batch.images)).sigmoid()])
+        for number, batch in enumerate(equal_size_batches(config, this, validation, "validation")):
             truth.extend(validation.labels(i) for i in batch.indices)
-        metrics = multilabel_metrics(torch.cat(scores), torch.from_numpy(np.stack(truth)).long())
-        write_json(this.folder / "metrics.json", {"classes": images.classes, **metrics})
+            if number % process_count() == process_rank():
+                scores += to_host([network(normalize(batch.images)).sigmoid()])
+        shares = [share for share in gathered(scores) if share]
+        in_order = [share[turn] for turn in range(len(shares[0])) for share in shares if turn < len(share)]
+        metrics = multilabel_metrics(torch.cat(in_order), torch.from_numpy(np.stack(truth)).long())
+        if process_rank() == 0:
+            write_json(this.folder / "metrics.json", {"classes": images.classes, **metrics})
         return {
             "val_map": float(metrics["map"]),
             "val_f1_macro": float(metrics["f1_macro"]),
@@ -92,14 +100,17 @@ def train(config: Config, this: Step, training: ClassifierConfig, columns: Seque
         groups=with_backbone(model.backbone, training.lr_backbone, model.head.parameters(), training.lr_head),
         loader=loader,
         loss=loss,
-        folder=this.folder,
+        this=this,
         after_epoch=validate,
     )
     this.items = len(images)
 
 
 class ClassifierLoss:
-    """Binary cross-entropy of a batch, its images mixed and its targets smoothed as the config says."""
+    """Binary cross-entropy of a batch, its images mixed and its targets smoothed as the config says.
+
+    Images are mixed within what a process sees at a time, in ratios that differ from process to process.
+    """
 
     def __init__(self, training: ClassifierConfig) -> None:
         self.smoothing = training.label_smoothing

@@ -6,18 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_fast._processes import process_count
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
 from wsss_fast.data.training_loader import Batch
-from wsss_fast.data.transforms import irnet_transform
+from wsss_fast.data.transforms import PixelNorm, irnet_transform
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet
 from wsss_fast.nn import AffinityDisplacementLoss
 from wsss_fast.steps._copies import to_device
-from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
+from wsss_fast.steps._device import op_device, seed_first_weights
 from wsss_fast.steps._maps import MaskFolder
 from wsss_fast.steps._step import step
-from wsss_fast.steps._training import LossParts, fit, training_loader
+from wsss_fast.steps._training import LossParts, fit, start_training, training_loader
 
 STEP = "train-irnet"
 
@@ -27,8 +28,8 @@ def train_irnet(config: Config) -> None:
     with step(config, STEP) as this:
         if this.done:
             return
-        fabric = make_fabric(config)
         training = config.irnet
+        fabric = start_training(config, training, this)
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         regions = this.folder.parent / "make-ir-labels" / "train"
@@ -37,25 +38,22 @@ def train_irnet(config: Config) -> None:
             min_scale=training.min_scale,
             max_scale=training.max_scale,
             mean=mean,
-            std=std,
         )
         loader = training_loader(config, training, this, images, transform, MaskFolder(regions))
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)
+        norm = PixelNorm(mean, std, fabric.device)
         ops = op_device(fabric.device)
 
         def loss(network: nn.Module, batch: Batch) -> LossParts:
             assert batch.mask is not None
-            boundary, displacement = network(to_device(batch.image, fabric.device))
+            boundary, displacement = network(norm(to_device(batch.image, fabric.device)))
             labels = to_cells(to_device(batch.mask, ops), (boundary.shape[2], boundary.shape[3]))
             result = criterion(boundary.to(ops), displacement.to(ops), labels)
-            return result.total, {
-                "positive": result.positive,
-                "negative": result.negative,
-                "displacement_foreground": result.displacement_foreground,
-                "displacement_background": result.displacement_background,
-            }
+            # The sum over the processes is the loss of all, and what is taken is their mean.
+            total, *parts = (process_count() * value for value in result)
+            return total, dict(zip(result._fields[1:], parts, strict=True))
 
         fit(
             config,
@@ -68,7 +66,7 @@ def train_irnet(config: Config) -> None:
             ],
             loader=loader,
             loss=loss,
-            folder=this.folder,
+            this=this,
         )
         this.items = len(images)
 

@@ -10,16 +10,17 @@ from wsss_fast.config import Config
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.data.soft_labels import SoftLabels
 from wsss_fast.data.training_loader import Batch, ReadTarget
-from wsss_fast.data.transforms import NO_PART, segmenter_transform
+from wsss_fast.data.transforms import NO_PART, PixelNorm, segmenter_transform
 from wsss_fast.models.segmenter import normalization, segmenter
 from wsss_fast.steps._copies import to_device
-from wsss_fast.steps._device import make_fabric, op_device, seed_first_weights
+from wsss_fast.steps._device import op_device, seed_first_weights
 from wsss_fast.steps._layout import pseudo_masks
 from wsss_fast.steps._maps import MaskFolder, SureMaskFolder
+from wsss_fast.steps._optimizer import with_backbone
 from wsss_fast.steps._segmenter_loss import CrfBesideIt, hard_cross_entropy, soft_cross_entropy
 from wsss_fast.steps._soft_labels import soft_label_folder
 from wsss_fast.steps._step import Step, step
-from wsss_fast.steps._training import LossParts, fit, training_loader, with_backbone
+from wsss_fast.steps._training import LossParts, fit, start_training, training_loader
 
 STEP = "train-segmenter"
 
@@ -51,24 +52,24 @@ def train_segmenter(config: Config) -> None:
 
 def train_on(config: Config, this: Step, model: nn.Module, images: ImageSet, targets: ReadTarget) -> None:
     """Train a segmenter on images with what ``targets`` reads for them, by the config's ``segmenter``."""
-    fabric = make_fabric(config)
     training = config.segmenter
+    fabric = start_training(config, training, this)
     mean, std = normalization(training.backbone)
     transform = segmenter_transform(
         image_size=training.image_size,
         min_scale=training.min_scale,
         max_scale=training.max_scale,
         mean=mean,
-        std=std,
     )
     loader = training_loader(config, training, this, images, transform, targets)
+    norm = PixelNorm(mean, std, fabric.device)
     crf = None
     if training.crf_loss.weight > 0:
-        crf = CrfBesideIt(training.crf_loss, mean, std, op_device(fabric.device))
+        crf = CrfBesideIt(training.crf_loss, op_device(fabric.device))
 
     def loss(network: nn.Module, batch: Batch) -> LossParts:
         # The network may compute in half precision, the losses do not.
-        logits = network(to_device(batch.image, fabric.device)).float()
+        logits = network(norm(to_device(batch.image, fabric.device))).float()
         entropy, part = _cross_entropy(logits, batch)
         if crf is None:
             return entropy, {}
@@ -86,7 +87,7 @@ def train_on(config: Config, this: Step, model: nn.Module, images: ImageSet, tar
         groups=with_backbone(encoder, training.lr_backbone, rest, training.lr_head),
         loader=loader,
         loss=loss,
-        folder=this.folder,
+        this=this,
     )
     this.items = len(images)
 
