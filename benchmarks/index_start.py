@@ -103,7 +103,7 @@ def make_prepared(root: Path, images: int, classes: int) -> None:
 
 
 def make_folder(root: Path, images: int, classes: int) -> None:
-    """A labels.csv with a row an image; all but `POOL` of the images are missing, which `folder` puts up with."""
+    """A labels.csv with a row an image; all but `POOL` of the images are missing, which is no fault yet."""
     names = make_pool(root / "images")
     labels = made_labels(images, classes)
     with (root / "labels.csv").open("w") as file:
@@ -137,11 +137,12 @@ def main() -> int:
         make_prepared(root / "prepared", options.images, options.classes)
         size = (root / "prepared" / "train.index").stat().st_size / 1e6
         print(
-            f"{options.images:,} images, {options.classes} classes: an index file of {size:.0f} MB, written in "
-            f"{time.perf_counter() - start:.1f} s\n"
+            f"{options.images:,} images, {options.classes} classes: an index file of {size:.0f} MB, written "
+            f"in {time.perf_counter() - start:.1f} s\n"
         )
         print(
-            "| reader | balance | opened (s) | MB | first batch (s) | MB |\n| --- | --- | --- | --- | --- | --- |"
+            "| reader | balance | opened (s) | MB | first batch (s) | MB |\n"
+            "| --- | --- | --- | --- | --- | --- |"
         )
         rows = [("prepared", "none"), ("prepared", "both")]
         if options.folder:
@@ -150,8 +151,8 @@ def main() -> int:
         for reader, balance in rows:
             row = measure(reader, root / reader, balance)
             print(
-                f"| {reader} | {balance} | {row['opened']:.3f} | {row['opened_mb']:.0f} | {row['batch']:.2f} | "
-                f"{row['batch_mb']:.0f} |",
+                f"| {reader} | {balance} | {row['opened']:.3f} | {row['opened_mb']:.0f} "
+                f"| {row['batch']:.2f} | {row['batch_mb']:.0f} |",
                 flush=True,
             )
             missed |= reader == "prepared" and (row["batch"] >= SECONDS or row["batch_mb"] >= MEGABYTES)

@@ -39,7 +39,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class IndexFile:
         if not _FRONT.size <= int(self._offsets[-1]) <= offsets_at:
             raise DataError(path, "expected text that ends before the offsets, got another end")
 
-    def _header(self, length: int) -> tuple[dict[str, object], int]:
+    def _header(self, length: int) -> tuple[dict[str, Any], int]:
         if self._map[: len(MAGIC)] != MAGIC[:length]:
             raise DataError(self.path, f"expected {_KIND}, got one that begins with {self._map[:8]!r}")
         if length < _FRONT.size:

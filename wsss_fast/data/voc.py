@@ -21,7 +21,8 @@ from wsss_fast.data.decode import find_images, stem_of
 from wsss_fast.data.image_files import ImageFiles
 from wsss_fast.data.image_set import check_classes, check_name
 from wsss_fast.data.labels_csv import read_labels, some
-from wsss_fast.files import DataError, PathLike, read_bytes
+from wsss_fast.data.name_lists import check_names, read_lines
+from wsss_fast.files import DataError, PathLike
 
 VOC_CLASSES = (
     "aeroplane",
@@ -55,7 +56,7 @@ class Voc(ImageFiles):
         if not self.root.is_dir():
             raise DataError(self.root, "expected a folder in the layout of PASCAL VOC, got no such folder")
         list_file = self._list_file(split)
-        self._names = _read_names(list_file)
+        self._names = check_names(list_file, read_lines(list_file))
         files = find_images(self.root / "JPEGImages")
         self._masks = self.root / "SegmentationClass"
         self._paths = []
@@ -111,21 +112,6 @@ class Voc(ImageFiles):
         if self._labels is not None:
             return self._labels[index].copy()
         return _read_annotation(self.root / "Annotations" / f"{self._names[index]}.xml", self.classes)
-
-
-def _read_names(path: Path) -> list[str]:
-    try:
-        lines = read_bytes(path, "a list of names").decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected a list of names in UTF-8, got: {error}") from error
-    names = [check_name(path, line.strip()) for line in lines if line.strip()]
-    if not names:
-        raise DataError(path, "expected at least one name, got none")
-    if len(set(names)) != len(names):
-        seen: set[str] = set()
-        twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        raise DataError(path, f"expected distinct names, got {some(twice)} more than once")
-    return names
 
 
 def _read_annotation(path: Path, classes: Sequence[str]) -> np.ndarray:
