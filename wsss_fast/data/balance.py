@@ -63,7 +63,7 @@ class Balanced:
             raise ValueError(f"labels: expected bool [N,K], got {labels.dtype} {list(labels.shape)}")
         if target is not None and target < 1:
             raise ValueError(f"target: expected an integer >= 1, got {target}")
-        none: np.ndarray = ~labels.any(1)
+        none: np.ndarray = np.logical_not(labels.any(1))
         counts = np.append(_counts(labels), none.sum())
         if target is None:
             target = int(np.median(counts[counts > 0])) if len(labels) else 1

@@ -20,7 +20,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def check_names(path: Path, names: Sequence[str]) -> list[str]:
-    """The names, if there are any, each can be a file name and none comes twice; ``path`` is blamed if not."""
+    """The names, if there are any, fit for files and distinct; ``path`` is blamed if not."""
     checked = [check_name(path, name) for name in names]
     if not checked:
         raise DataError(path, "expected at least one name, got none")

@@ -1,8 +1,8 @@
 """The report on a data set: what it has, and what is wrong with it.
 
 ``report.json``: ``data_set``, ``source``, ``classes``; for each of ``splits`` the counts ``listed`` (images
-of the list), ``written`` (in the index), ``with_mask``, ``labels`` (images of each class) and ``findings``, by
-kind a list of ``name``, ``file`` and ``reason``. Kinds: ``missing image``, ``corrupt image``, ``missing
+of the list), ``written`` (in the index), ``with_mask``, ``labels`` (images of each class) and ``findings``,
+by kind a list of ``name``, ``file`` and ``reason``. Kinds: ``missing image``, ``corrupt image``, ``missing
 annotation``, ``corrupt annotation`` (such images are left out), ``unknown class`` (the object is ignored),
 ``missing mask``, ``corrupt mask`` (the image stays, without a mask), ``unlabelled`` (no class is in it),
 ``duplicate`` (the same bytes as another image; both stay). ``report.md``: the same to read, long lists cut.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wsss_fast.files import atomic_path, write_json
-from wsss_fast.prepare._examine import DUPLICATE, UNLABELLED, Examined
+from wsss_fast.prepare._examine import DUPLICATE, UNLABELLED, USELESS, Examined
 
 _SHOWN = 20
 
@@ -67,7 +67,7 @@ class Report:
         into.listed += 1
         for problem in seen.problems:
             into.find(problem.kind, name, problem.file, problem.reason)
-        if not seen.labels and not seen.problems:
+        if not seen.labels and not seen.has(*USELESS):
             into.find(UNLABELLED, name, file, "expected at least one class, got none")
         if seen.digest:
             first, its_file = self._first.setdefault(seen.digest, (f"{split}/{name}", file))

@@ -31,7 +31,7 @@ from wsss_fast.config import ConfigError
 from wsss_fast.data.decode import stem_of
 from wsss_fast.data.image_set import check_classes
 from wsss_fast.files import DataError, ignore_of, mask_dtype, read_bytes, read_json, write_json, write_mask
-from wsss_fast.prepare._examine import CORRUPT_ANNOTATION, UNKNOWN_CLASS, Examiner, Job
+from wsss_fast.prepare._examine import CORRUPT_MASK, UNKNOWN_CLASS, Examiner, Job
 from wsss_fast.prepare._processes import in_processes
 from wsss_fast.prepare._report import Report
 from wsss_fast.prepare._split import Settings, prepare_split
@@ -96,7 +96,7 @@ def prepare_coco(
         if has_masks:
             failed = _make_masks(content, masks, settings.workers)
             for file, reason in failed.items():
-                report.split(split).find(CORRUPT_ANNOTATION, stem_of(file), str(path), reason)
+                report.split(split).find(CORRUPT_MASK, stem_of(file), str(path), reason)
         else:
             failed = {}
         for file, reason in content.unknown:

@@ -2,9 +2,9 @@
 
 What is read of ``--source``, the folder ILSVRC of the DET archive (2015 or later):
 
-- ``ImageSets/DET/train_<k>.txt``, one for each class k: a line an image, ``<id> <1, 0 or -1>``. 1: all objects
-  of the class are annotated, 0: some are (both count as the class being there), -1: it is not there. Without
-  any such list, all images below ``Data/DET/train`` are the training images.
+- ``ImageSets/DET/train_<k>.txt``, one for each class k: a line an image, ``<id> <1, 0 or -1>``. 1: all
+  objects of the class are annotated, 0: some are (both count as the class being there), -1: it is not there.
+  Without any such list, all images below ``Data/DET/train`` are the training images.
 - ``Data/DET/train/<id>.JPEG``. An id has its folder: ``ILSVRC2013_train/n00007846/n00007846_100``,
   ``ILSVRC2013_train_extra0/ILSVRC2013_train_00000001``, ``ILSVRC2014_train_0000/ILSVRC2014_train_00000001``.
 - ``Annotations/DET/train/<id>.xml``: each object's name is the WordNet id of its class. The labels of an

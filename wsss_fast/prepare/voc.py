@@ -3,8 +3,8 @@
 What is read of ``--source``, the folder VOC2012:
 
 - ``ImageSets/Segmentation/train.txt`` and ``val.txt``: a name a line. ``--train-list`` and ``--val-list``
-  name other files, such as the augmented list ``train_aug.txt`` (SBD, Hariharan et al., ICCV 2011); its form with
-  two paths a line (``/JPEGImages/<name>.jpg /SegmentationClassAug/<name>.png``) is understood too.
+  name other files, such as the augmented list ``train_aug.txt`` (SBD, Hariharan et al., ICCV 2011); its form
+  with two paths a line (``/JPEGImages/<name>.jpg /SegmentationClassAug/<name>.png``) is understood too.
 - ``JPEGImages/<name>.jpg``: the images.
 - ``Annotations/<name>.xml``: the labels are the classes of the objects, difficult and truncated ones too. All
   images of VOC 2012 have one, those of the augmented list too: one without it is reported and left out.
