@@ -5,7 +5,7 @@
 Each row is a fresh process that imports what the step imports, and then opens the training split, reads what
 it wants of the labels, and takes the first batch of 32. The bars: less than 2 s, and less than 300 MB above
 what the process has after those imports. ``--folder`` measures the reader `folder` with a labels.csv of as
-many rows beside it, which has no bar. Exit code 1 if a bar is missed.
+many rows beside it, up to the batch; it has no bar. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ columns = learnt_classes(config, images.classes)
 this = Step(name="train-classifier", folder=Path(), done=False, seconds_before=0.0, strict=True)
 chosen, epochs = module.training_images(training, columns, images, this)
 loader = training_loader(config, training, this, chosen, transform, epochs=epochs)
-batch = next(loader.epoch(torch.Generator().manual_seed(0)))
-assert batch.labels.shape == (32, len(columns)), batch.labels.shape
+if reader == "prepared":  # most images of the folder are missing
+    batch = next(loader.epoch(torch.Generator().manual_seed(0)))
+    assert batch.labels.shape == (32, len(columns)), batch.labels.shape
 print(json.dumps({"opened": opened, "opened_mb": opened_memory,
                   "batch": time.perf_counter() - start, "batch_mb": peak() - before}))
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,12 @@ def prepare(*arguments: object, code: int = 0) -> None:
     assert main(["prepare", *map(str, arguments), "--workers", "0"]) == code
 
 
+def report(destination: Path, split: str) -> dict[str, Any]:
+    content: dict[str, Any] = read_json(destination / "report.json")["splits"][split]
+    return content
+
+
 def findings(destination: Path, split: str) -> dict[str, list[str]]:
     """The names of each kind of finding."""
-    found: dict[str, list[dict[str, Any]]] = read_json(destination / "report.json")["splits"][split][
-        "findings"
-    ]
+    found: dict[str, list[dict[str, Any]]] = report(destination, split)["findings"]
     return {kind: [entry["name"] for entry in entries] for kind, entries in found.items()}
-
-
-def report(destination: Path, split: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((destination / "report.json").read_text())["splits"][split]
-    return content

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
-coco_mask = pytest.importorskip("pycocotools.mask", reason="needs the pipeline extra")
+pytest.importorskip("pycocotools", reason="needs the pipeline extra")
 
 from damage import SIZE, findings, image, prepare, report
+from pycocotools import mask as coco_mask
 
+from wsss_fast.cli import main
 from wsss_fast.data.prepared import Prepared
 from wsss_fast.prepare import coco as module
 
@@ -104,8 +106,6 @@ def test_labels_and_masks(coco: Path, tmp_path: Path) -> None:
 
 
 def test_masks_of_training_images_by_processes(coco: Path, tmp_path: Path) -> None:
-    from wsss_fast.cli import main
-
     arguments = [
         "--source",
         str(coco),

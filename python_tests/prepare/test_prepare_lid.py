@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def test_the_table_of_classes() -> None:
     assert (names[0], names[199]) == ("accordion", "zebra")
     assert names.index("person") == 123
     # In the order of map_det.txt, which is alphabetical but for these.
-    out_of_order = [(a, b) for a, b in zip(names, names[1:], strict=False) if a.lower() > b.lower()]
+    out_of_order = [(a, b) for a, b in pairwise(names) if a.lower() > b.lower()]
     assert out_of_order == [("bow tie", "bow")]
     assert all(synset[0] == "n" and len(synset) == 9 and synset[1:].isdecimal() for synset in DET_SYNSETS)
 

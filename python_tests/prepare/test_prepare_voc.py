@@ -1,4 +1,4 @@
-"""`wsss-fast prepare voc`, and what all data sets have in common: the journal, worker processes, arguments."""
+"""`wsss-fast prepare voc`, and what all data sets share: journal, worker processes, arguments."""
 
 from __future__ import annotations
 

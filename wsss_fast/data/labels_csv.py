@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,7 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
     ordered = check_classes(path, classes or columns)
     column_of = {name: column for column, name in enumerate(header)}
     where = [column_of[name] for name in ordered]
+    pick = itemgetter(*where, where[0])  # one more, so that it is a tuple for a single class too
     name_column = header.index("name")
     split_column = header.index("split") if "split" in header else None
 
@@ -83,9 +85,9 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
                 path, f"row {line}: expected distinct names, got {name!r} as in row {first_row[name]}"
             )
         first_row[name] = line
-        fields = [row[column] for column in where]
+        fields = pick(row)[:-1]
         if not _DIGITS.issuperset(fields):
-            fields = [field.strip() for field in fields]
+            fields = tuple(field.strip() for field in fields)
         for column in () if _DIGITS.issuperset(fields) else where:
             if row[column].strip() not in ("0", "1"):
                 raise DataError(
