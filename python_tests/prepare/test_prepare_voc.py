@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +275,57 @@ def test_a_run_on_what_was_prepared(voc: Path, tmp_path: Path) -> None:
     make_cams(config)
     made = sorted(path.stem for path in (tmp_path / "run" / "make-cams" / "train").glob("*.npz"))
     assert made == GOOD
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="its workers are to have what the test replaced"
+)
+def test_killed_in_the_middle(voc: Path, tmp_path: Path) -> None:
+    """`kill -9` leaves no process behind, and the same command then does the rest."""
+    out = tmp_path / "out"
+    code = (
+        "import sys, time\n"
+        "from wsss_fast.prepare import _examine\n"
+        "from wsss_fast.prepare._examine import examine_image\n"
+        "def slow(*arguments):\n"
+        "    time.sleep(0.2)\n"
+        "    return examine_image(*arguments)\n"
+        "_examine.examine_image = slow\n"
+        "from wsss_fast.prepare import _processes\n"
+        "_processes._CHUNK = 1\n"
+        "from wsss_fast.cli import main\n"
+        "main(['prepare', 'voc', *sys.argv[1:]])\n"
+    )
+    arguments = ["--source", str(voc), "--destination", str(out), "--workers", "2"]
+    root = str(Path(main.__code__.co_filename).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": root},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    journal = out / "checks-train.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    # The workers hold the pipe open until they have gone.
+    process.communicate(timeout=30)
+    assert not (out / "val.index").exists()
+    prepare("voc", "--source", voc, "--destination", out)
+    prepare("voc", "--source", voc, "--destination", tmp_path / "undisturbed")
+    for name in ("train.index", "val.index", "report.json"):
+        assert (out / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes(), name
+
+
+@pytest.mark.skipif(
+    multiprocessing.get_start_method() != "fork", reason="its workers are to have what the test replaced"
+)
+def test_a_worker_that_dies(
+    voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_examine, "examine_image", lambda *_: os._exit(9))
+    arguments = ["--source", str(voc), "--destination", str(tmp_path / "out"), "--workers", "1"]
+    assert main(["prepare", "voc", *arguments]) == 1
+    assert "--workers: expected 1 processes that stay, got one that died" in capsys.readouterr().err
