@@ -18,23 +18,23 @@ from wsss_fast.prepare._examine import Examined, Problem
 from wsss_fast.prepare._processes import in_processes
 from wsss_fast.steps._progress import progress
 
-Item = TypeVar("Item", contravariant=True)
-Any_ = TypeVar("Any_")
+Examinee = TypeVar("Examinee", contravariant=True)
+Thing = TypeVar("Thing")
 
 
-class Examines(Protocol[Item]):
+class Examines(Protocol[Examinee]):
     """`_examine.Examiner` or `_examine.SetExaminer`."""
 
-    def files(self, item: Item, /) -> list[Path]: ...
+    def files(self, item: Examinee, /) -> list[Path]: ...
 
-    def identity(self, item: Item, /) -> str: ...
+    def identity(self, item: Examinee, /) -> str: ...
 
-    def __call__(self, item: Item, /) -> Examined: ...
+    def __call__(self, item: Examinee, /) -> Examined: ...
 
 
 def examine_all(
-    examiner: Examines[Any_], items: Sequence[Any_], journal: Path, workers: int, label: str
-) -> Iterator[tuple[Any_, Examined]]:
+    examiner: Examines[Thing], items: Sequence[Thing], journal: Path, workers: int, label: str
+) -> Iterator[tuple[Thing, Examined]]:
     """``(item, what was seen)`` of each, in order; what the journal knows is not looked at again."""
     known = _read(journal)
     keys = [_key(examiner, item) for item in items]
@@ -59,7 +59,7 @@ def examine_all(
             yield item, seen
 
 
-def _key(examiner: Examines[Any_], item: Any_) -> str:
+def _key(examiner: Examines[Thing], item: Thing) -> str:
     stats: list[tuple[str, int, int]] = []
     for path in examiner.files(item):
         try:
