@@ -120,7 +120,7 @@ def test_flags_can_be_turned_on_and_off(tmp_path: Path) -> None:
         ("cams: [1, 2", "expected YAML, got: .* line 1"),
         ("crf: {iterations: many}", r"crf\.iterations: expected an integer, got 'many'"),
         ("crf: {iterations: 2.5}", r"crf\.iterations: expected an integer, got '2\.5'"),
-        ("data: {reader: coco}", r"data\.reader: expected one of folder, voc, shapes, got 'coco'"),
+        ("data: {reader: coco}", r"data\.reader: expected one of folder, voc, prepared, shapes, got 'coco'"),
         ("cams: {scales: [1, a]}", r"cams\.scales: expected a list of numbers .* got 'a'"),
         ("cams: {hflip: 3}", r"cams\.hflip: expected true or false, got '3'"),
         ("segmenter: {backbone: {output_stride: 7}}", r"backbone\.output_stride: expected one of 8, 16, 32"),

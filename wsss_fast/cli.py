@@ -131,6 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
     try:
+        if name == "prepare":
+            from wsss_fast.prepare.command import prepare
+
+            return prepare(rest)
         config = parse_config(name, rest)
         if config is None:  # --help
             return 0
@@ -210,6 +214,12 @@ def _commands_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=command.summary, add_help=False, allow_abbrev=False)
+    commands.add_parser(
+        "prepare",
+        help="index files and a report of LID, VOC or COCO as they are distributed (no config)",
+        add_help=False,
+        allow_abbrev=False,
+    )
     return parser
 
 

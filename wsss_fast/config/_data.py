@@ -35,16 +35,18 @@ class ShapesConfig:
 class DataConfig:
     """Where images and labels come from."""
 
-    reader: Literal["folder", "voc", "shapes"] = "shapes"
-    """``folder``: images/, labels.csv, optional masks/. ``voc``: the layout of PASCAL VOC. ``shapes``: made
-    on the fly."""
+    reader: Literal["folder", "voc", "prepared", "shapes"] = "shapes"
+    """``folder``: images/, labels.csv, optional masks/. ``voc``: the layout of PASCAL VOC. ``prepared``: what
+    `wsss-fast prepare` wrote. ``shapes``: made on the fly."""
     root: str | None = None
     """The folder of the data set; unused by ``shapes``."""
+    images_root: str | None = None
+    """Where the images lie if they have moved since `wsss-fast prepare` (``prepared`` only)."""
     classes: list[str] = field(default_factory=list)
     """Names of the object classes in the order of their ids 1, 2, ...; empty: as the data set names them."""
     train_split: str = "train"
-    """Name of the training split: a list in ImageSets/Segmentation (voc) or a value of the column ``split``
-    in labels.csv (folder)."""
+    """Name of the training split: a list in ImageSets/Segmentation (voc), a value of the column ``split`` in
+    labels.csv (folder) or an index file without its suffix (prepared)."""
     val_split: str = "val"
     """Name of the validation split, likewise."""
     workers: int = 2
@@ -60,5 +62,11 @@ class DataConfig:
             "data.root",
             f"the folder of the data set (reader {self.reader!r})",
             self.root,
+        )
+        check(
+            self.reader == "prepared" or self.images_root is None,
+            "data.images_root",
+            f"nothing (reader {self.reader!r}; it is for 'prepared')",
+            self.images_root,
         )
         check(len(set(self.classes)) == len(self.classes), "data.classes", "distinct names", self.classes)

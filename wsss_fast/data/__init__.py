@@ -1,7 +1,7 @@
 """Data sets: images with image-level labels.
 
-``open_images(config, split)`` gives an `ImageSet` by the reader that the config names: `folder`, `voc` or
-`shapes`. `transforms` and the loaders turn it into batches.
+``open_images(config, split)`` gives an `ImageSet` by the reader that the config names: `folder`, `voc`,
+`prepared` or `shapes`. `transforms` and the loaders turn it into batches.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ def open_images(config: DataConfig, split: Split) -> ImageSet:
         from wsss_fast.data.voc import Voc
 
         return Voc(config.root, name, classes=config.classes)
+    if config.reader == "prepared":
+        from wsss_fast.data.prepared import Prepared
+
+        return Prepared(config.root, name, classes=config.classes, images_root=config.images_root)
     from wsss_fast.data.folder import Folder
 
     return Folder(config.root, name, classes=config.classes)

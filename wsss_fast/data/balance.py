@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,6 +12,9 @@ Mode: TypeAlias = Literal["none", "down", "up", "both"]
 
 MAX_REPEATS = 10
 """No image comes more often in an epoch."""
+
+_BLOCK = 65536
+"""Images whose labels are looked at together."""
 
 
 class EveryImage:
@@ -59,12 +63,12 @@ class Balanced:
             raise ValueError(f"labels: expected bool [N,K], got {labels.dtype} {list(labels.shape)}")
         if target is not None and target < 1:
             raise ValueError(f"target: expected an integer >= 1, got {target}")
-        with_none = np.concatenate([labels, ~labels.any(1, keepdims=True)], axis=1)
-        counts = with_none.sum(0)
+        none: np.ndarray = np.logical_not(labels.any(1))
+        counts = np.append(_counts(labels), none.sum())
         if target is None:
             target = int(np.median(counts[counts > 0])) if len(labels) else 1
         self._groups: list[tuple[np.ndarray, int]] = []
-        goes_by = _rarest(with_none, counts)
+        goes_by = _rarest(labels, none, counts)
         for group in range(len(counts)):
             members = np.flatnonzero(goes_by == group)
             if len(members):
@@ -94,12 +98,38 @@ def _rate(mode: Mode, rate: float) -> float:
     return min(max(rate, low), high)
 
 
-def _rarest(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The class that each image goes by: int ``[N]``."""
-    goes_by: np.ndarray = np.where(labels, counts, len(labels) + 1).argmin(1)
+def _entries(labels: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Blocks of images: the first one, and row (from there on, ascending) and column of what is True.
+
+    Few classes are in an image, so this is much less than all labels; blocks bound it where it is not.
+    """
+    for start in range(0, len(labels), _BLOCK):
+        block = labels[start : start + _BLOCK]
+        where = np.flatnonzero(block)
+        yield start, *np.divmod(where, max(1, block.shape[1]))
+
+
+def _counts(labels: np.ndarray) -> np.ndarray:
+    """Images of each class: int ``[K]``."""
+    counts = np.zeros(labels.shape[1], np.int64)
+    for _, _, columns in _entries(labels):
+        counts += np.bincount(columns, minlength=len(counts))
+    return counts
+
+
+def _rarest(labels: np.ndarray, none: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The class that each image goes by, K for those without any: int ``[N]``."""
+    rarest_first = np.argsort(counts[:-1], kind="stable")
+    rank = np.empty_like(rarest_first)
+    rank[rarest_first] = np.arange(len(rank))
+    goes_by = np.full(len(labels), labels.shape[1])
+    for start, rows, columns in _entries(labels):
+        images, first = np.unique(rows, return_index=True)
+        if len(images):
+            goes_by[start + images] = rarest_first[np.minimum.reduceat(rank[columns], first)]
     sizes = np.bincount(goes_by, minlength=len(counts))
     for group in np.flatnonzero((sizes == 0) & (counts > 0)):
-        members = np.flatnonzero(labels[:, group])
+        members = np.flatnonzero(none if group == labels.shape[1] else labels[:, group])
         of_sizes = sizes[goes_by[members]]
         if of_sizes.max() > 1:  # else each of them is drawn whatever happens
             moved = members[of_sizes.argmax()]

@@ -19,7 +19,11 @@ def read_image(path: PathLike) -> np.ndarray:
     As OpenCV reads it: turned as its EXIF orientation says, grey repeated, transparency dropped, 16 bits
     reduced to the higher 8. Raises `DataError` for a file that is missing, empty, cut off or no image.
     """
-    content = read_bytes(path, "an image")
+    return decode_image(read_bytes(path, "an image"), path)
+
+
+def decode_image(content: bytes, path: PathLike) -> np.ndarray:
+    """What `read_image` makes of a file's content; ``path`` is blamed for what is wrong with it."""
     # Some versions of OpenCV fill what a cut file lacks with grey, and only print a warning.
     if _is_cut(content):
         raise DataError(path, "expected an image, got one that is cut off")

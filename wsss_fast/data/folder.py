@@ -16,7 +16,7 @@ their meaning then; those of the segmenter are on images it has seen, and say no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class Folder(ImageFiles):
 
         by_file_name = {path.name: path for paths in files.values() for path in paths}
         labelled: dict[str, str] = {}
-        chosen: list[tuple[str, Path, np.ndarray]] = []
+        chosen: list[tuple[str, Path, int]] = []
         for row, name in enumerate(content.names):
             path = by_file_name.get(name) or self._by_stem(table, files, name)
             stem = check_name(table, stem_of(path.name))
@@ -52,7 +52,7 @@ class Folder(ImageFiles):
                 )
             labelled[stem] = name
             if content.splits is None or content.splits[row] == split:
-                chosen.append((stem, path, content.labels[row]))
+                chosen.append((stem, path, row))
         unlabelled = [paths[0].name for stem, paths in files.items() if stem not in labelled]
         if unlabelled:
             raise DataError(
@@ -68,7 +68,7 @@ class Folder(ImageFiles):
         self._names = [stem for stem, _, _ in chosen]
         self._paths = [path for _, path, _ in chosen]
         self._masks = self.root / "masks"
-        self._labels = np.array([labels for _, _, labels in chosen])
+        self._labels = content.labels[[row for _, _, row in chosen]]
 
     def _by_stem(self, table: Path, files: dict[str, list[Path]], name: str) -> Path:
         paths = files.get(name, [])
@@ -79,6 +79,13 @@ class Folder(ImageFiles):
                 f"for {some([path.name for path in paths])}",
             )
         return paths[0] if paths else self.root / "images" / check_name(table, name)
+
+    def label_matrix(
+        self,
+        indices: Sequence[int] | np.ndarray | None = None,
+        unreadable: Callable[[int, DataError], None] | None = None,
+    ) -> np.ndarray:
+        return self._labels.copy() if indices is None else self._labels[np.asarray(indices, np.int64)]
 
     def labels(self, index: int) -> np.ndarray:
         return self._labels[index].copy()

@@ -33,7 +33,11 @@ class ImageFiles(ImageSet):
         return read_image(self._paths[index])
 
     def mask(self, index: int) -> np.ndarray | None:
-        path = self._masks / f"{self.name(index)}.png"
-        if not path.exists():
+        path = self.mask_source(index)
+        if path is None:
             return None
         return check_mask(path, read_mask(path), self.image(index), len(self.classes))
+
+    def mask_source(self, index: int) -> str | None:
+        path = self._masks / f"{self.name(index)}.png"
+        return str(path) if path.exists() else None

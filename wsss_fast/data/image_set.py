@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,6 +38,31 @@ class ImageSet(ABC):
     @abstractmethod
     def labels(self, index: int) -> np.ndarray:
         """Which classes are in the image: bool ``[K]``, entry k for the class with id k+1."""
+
+    def label_matrix(
+        self,
+        indices: Sequence[int] | np.ndarray | None = None,
+        unreadable: Callable[[int, DataError], None] | None = None,
+    ) -> np.ndarray:
+        """The labels of some images, by default of all: bool ``[N,K]``.
+
+        Labels that cannot be read raise `DataError`; with ``unreadable(index, error)`` that is called
+        instead, and the row is False throughout. Readers that have all labels at hand do without a loop.
+        """
+        chosen = range(len(self)) if indices is None else indices
+        matrix = np.zeros((len(chosen), len(self.classes)), bool)
+        for row, index in enumerate(chosen):
+            try:
+                matrix[row] = self.labels(int(index))
+            except DataError as error:
+                if unreadable is None:
+                    raise
+                unreadable(int(index), error)
+        return matrix
+
+    def mask_source(self, index: int) -> str | None:
+        """The path of the file that `mask` would read; None where there is none."""
+        return None
 
     @abstractmethod
     def mask(self, index: int) -> np.ndarray | None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from wsss_fast.data.image_set import check_classes
 from wsss_fast.files import DataError, read_bytes
+
+_DIGITS = {"0", "1"}
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,12 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
     ordered = check_classes(path, classes or columns)
     column_of = {name: column for column, name in enumerate(header)}
     where = [column_of[name] for name in ordered]
+    pick = itemgetter(*where, where[0])  # one more, so that it is a tuple for a single class too
     name_column = header.index("name")
     split_column = header.index("split") if "split" in header else None
 
     names: list[str] = []
-    labels: list[list[bool]] = []
+    labels = bytearray()  # the digits, a byte a label
     splits: list[str] = []
     first_row: dict[str, int] = {}
     for row in reader:
@@ -81,19 +85,22 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
                 path, f"row {line}: expected distinct names, got {name!r} as in row {first_row[name]}"
             )
         first_row[name] = line
-        for column in where:
+        fields = pick(row)[:-1]
+        if not _DIGITS.issuperset(fields):
+            fields = tuple(field.strip() for field in fields)
+        for column in () if _DIGITS.issuperset(fields) else where:
             if row[column].strip() not in ("0", "1"):
                 raise DataError(
                     path, f"row {line}, column {header[column]!r}: expected 0 or 1, got {row[column]!r}"
                 )
         names.append(name)
-        labels.append([row[column].strip() == "1" for column in where])
+        labels += "".join(fields).encode()
         if split_column is not None:
             splits.append(row[split_column].strip())
     return LabelTable(
         classes=ordered,
         names=tuple(names),
-        labels=np.array(labels, bool).reshape(len(names), len(ordered)),
+        labels=(np.frombuffer(labels, np.uint8) == ord("1")).reshape(len(names), len(ordered)),
         splits=None if split_column is None else tuple(splits),
     )
 

@@ -11,17 +11,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 
+from wsss_fast.data.annotations import read_object_names
 from wsss_fast.data.decode import find_images, stem_of
 from wsss_fast.data.image_files import ImageFiles
 from wsss_fast.data.image_set import check_classes, check_name
 from wsss_fast.data.labels_csv import read_labels, some
-from wsss_fast.files import DataError, PathLike, read_bytes
+from wsss_fast.data.name_lists import check_names, read_lines
+from wsss_fast.files import DataError, PathLike
 
 VOC_CLASSES = (
     "aeroplane",
@@ -55,7 +56,7 @@ class Voc(ImageFiles):
         if not self.root.is_dir():
             raise DataError(self.root, "expected a folder in the layout of PASCAL VOC, got no such folder")
         list_file = self._list_file(split)
-        self._names = _read_names(list_file)
+        self._names = check_names(list_file, read_lines(list_file))
         files = find_images(self.root / "JPEGImages")
         self._masks = self.root / "SegmentationClass"
         self._paths = []
@@ -98,54 +99,25 @@ class Voc(ImageFiles):
             candidates[0], f"expected a list of names there or in {candidates[1]}, got no such file"
         )
 
+    def label_matrix(
+        self,
+        indices: Sequence[int] | np.ndarray | None = None,
+        unreadable: Callable[[int, DataError], None] | None = None,
+    ) -> np.ndarray:
+        if self._labels is None:
+            return super().label_matrix(indices, unreadable)
+        return self._labels.copy() if indices is None else self._labels[np.asarray(indices, np.int64)]
+
     def labels(self, index: int) -> np.ndarray:
         if self._labels is not None:
             return self._labels[index].copy()
         return _read_annotation(self.root / "Annotations" / f"{self._names[index]}.xml", self.classes)
 
 
-def _read_names(path: Path) -> list[str]:
-    try:
-        lines = read_bytes(path, "a list of names").decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected a list of names in UTF-8, got: {error}") from error
-    names = [check_name(path, line.strip()) for line in lines if line.strip()]
-    if not names:
-        raise DataError(path, "expected at least one name, got none")
-    if len(set(names)) != len(names):
-        seen: set[str] = set()
-        twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
-        raise DataError(path, f"expected distinct names, got {some(twice)} more than once")
-    return names
-
-
-class _Refuse(ValueError):
-    pass
-
-
-class _WithoutDoctype(ElementTree.TreeBuilder):
-    def doctype(self, *_: object) -> None:
-        raise _Refuse("a document type declaration")
-
-
 def _read_annotation(path: Path, classes: Sequence[str]) -> np.ndarray:
-    """Which classes an annotation names: bool ``[K]``.
-
-    The standard parser never fetches external entities, and what else a hostile file can do (entities that
-    grow without end) needs declarations in a document type, which VOC's files do not have: a file with one is
-    refused where it begins, before its declarations are read.
-    """
-    kind = "an annotation in plain XML"
-    content = read_bytes(path, kind)
-    try:
-        parser = ElementTree.XMLParser(target=_WithoutDoctype())
-        parser.feed(content)
-        root = parser.close()
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise DataError(path, f"expected {kind}, got: {error}") from error
+    """Which classes an annotation names: bool ``[K]``."""
     present = np.zeros(len(classes), bool)
-    for item in root.findall("object"):
-        name = (item.findtext("name") or "").strip()
+    for name in read_object_names(path):
         if name not in classes:
             raise DataError(path, f"expected objects of the classes {list(classes)}, got {name!r}")
         present[classes.index(name)] = True

@@ -22,7 +22,7 @@ class Node:
 
 
 # Settings that change how a result is reached, not what it is.
-_IRRELEVANT = ("workers", "strict")
+_IRRELEVANT = ("workers", "strict", "images_root")
 
 
 def graph(config: Config) -> dict[str, Node]:

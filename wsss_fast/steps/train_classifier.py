@@ -31,6 +31,9 @@ from wsss_fast.steps._training import LossParts, Network, fit, start_training, t
 
 STEP = "train-classifier"
 
+# Images whose labels are looked at together: those of a million with 200 classes are 200 MB.
+_BLOCK = 65536
+
 
 def train_classifier(config: Config) -> None:
     """Train on all classes but the excluded ones, and write into ``train-classifier``.
@@ -136,15 +139,20 @@ def training_images(
     everything = Selection(images, columns)
     if not training.exclude and training.balance == "none":
         return everything, None
-    kept: list[int] = []
-    labels: list[np.ndarray] = []
-    for index in range(len(images)):
-        with this.tolerant(images.name(index)):
-            there = images.labels(index)
-            if there[list(columns)].any() or not (training.exclude and there.any()):
-                kept.append(index)
-                labels.append(there[list(columns)])
-    if not kept:
+    labels = np.empty((len(images), len(everything.columns)), bool)
+    kept = np.empty(len(images), np.int64)
+    count = 0
+    for start in range(0, len(images), _BLOCK):
+        part, readable = _read_labels(images, range(start, min(start + _BLOCK, len(images))), this)
+        learnt = part.take(everything.columns, axis=1)
+        wanted = learnt.any(1) if training.exclude else np.ones(len(part), bool)
+        wanted = readable & (wanted | ~part.any(1))
+        stop = count + int(wanted.sum())
+        labels[count:stop] = learnt[wanted]
+        kept[count:stop] = start + np.flatnonzero(wanted)
+        count = stop
+    labels, kept = labels[:count], kept[:count]
+    if not count:
         raise DataError(
             images.source(0) if len(images) else "train",
             f"expected training images with one of the classes {', '.join(everything.classes)}, got none",
@@ -152,4 +160,16 @@ def training_images(
     selected = Selection(images, columns, kept)
     if training.balance == "none":
         return selected, None
-    return selected, Balanced(np.stack(labels), training.balance, training.balance_target)
+    return selected, Balanced(labels, training.balance, training.balance_target)
+
+
+def _read_labels(images: ImageSet, block: range, this: Step) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of some images, bool ``[N,K]``, and which of them could be read, bool ``[N]``."""
+    readable = np.ones(len(block), bool)
+
+    def note(index: int, error: DataError) -> None:
+        readable[index - block.start] = False
+        with this.tolerant(images.name(index)):
+            raise error
+
+    return images.label_matrix(block, note), readable

@@ -1,0 +1,229 @@
+"""`wsss-fast prepare coco`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
+pytest.importorskip("pycocotools", reason="needs the pipeline extra")
+
+from damage import SIZE, findings, image, prepare, report
+from pycocotools import mask as coco_mask
+
+from wsss_fast.cli import main
+from wsss_fast.data.prepared import Prepared
+from wsss_fast.prepare import coco as module
+
+HEIGHT, WIDTH = SIZE
+CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
+
+
+def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
+    """A polygon that covers these columns and rows, the last ones excluded."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def run_length(rows: slice, columns: slice, compressed: bool) -> dict[str, Any]:
+    pixels = np.zeros(SIZE, np.uint8, order="F")
+    pixels[rows, columns] = 1
+    if compressed:
+        encoded = coco_mask.encode(pixels)
+        return {"size": list(SIZE), "counts": encoded["counts"].decode()}
+    flat = pixels.ravel(order="F")
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
+    return {"size": list(SIZE), "counts": np.diff(np.concatenate([[0], edges])).tolist()}
+
+
+def annotated(image_id: int, category: int, segmentation: Any, crowd: int = 0) -> dict[str, Any]:
+    return {"image_id": image_id, "category_id": category, "segmentation": segmentation, "iscrowd": crowd}
+
+
+def write(path: Path, names: list[str], annotations: list[dict[str, Any]], **changes: Any) -> Path:
+    content = {
+        "images": [
+            {"id": 100 + i, "file_name": name, "height": HEIGHT, "width": WIDTH}
+            for i, name in enumerate(names)
+        ],
+        "annotations": [{"id": 1 + i, **entry} for i, entry in enumerate(annotations)],
+        "categories": CATEGORIES,
+        **changes,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+VAL = [
+    annotated(100, 1, box(2, 2, 6, 6)),  # small, before the large one that covers it
+    annotated(100, 90, box(0, 0, 16, 8)),
+    annotated(100, 13, run_length(slice(6, 12), slice(0, 16), False), crowd=1),
+    annotated(101, 13, run_length(slice(0, 4), slice(3, 5), True)),
+]
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    root = tmp_path / "coco"
+    for seed, name in enumerate(["t0", "t1", "t2"]):
+        image(root / "train2017" / f"{name}.jpg", seed)
+    for seed, name in enumerate(["v0", "v1", "v2"]):
+        image(root / "val2017" / f"{name}.jpg", 10 + seed)
+    train = [annotated(100, 13, box(0, 0, 3, 3)), annotated(101, 1, box(0, 0, 9, 9)), annotated(101, 1, [])]
+    write(root / "annotations" / "instances_train2017.json", ["t0.jpg", "t1.jpg", "t2.jpg"], train)
+    write(root / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], VAL)
+    return root
+
+
+def test_labels_and_masks(coco: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare("coco", "--source", coco, "--destination", out)
+    train = Prepared(out, "train")
+    assert train.classes == ("person", "stop sign", "toothbrush")  # by their ids: 1, 13, 90
+    assert [train.name(i) for i in range(len(train))] == ["t0", "t1"]
+    assert train.label_matrix().tolist() == [[False, True, False], [True, False, False]]
+    assert train.mask(0) is None
+    assert findings(out, "train") == {"unlabelled": ["t2"]}
+    val = Prepared(out, "val")
+    assert val.label_matrix().tolist() == [[True, True, True], [False, True, False], [False] * 3]
+    expected = np.zeros(SIZE, np.uint8)
+    expected[6:] = 255  # the crowd
+    expected[:8] = 3
+    expected[2:6, 2:6] = 1
+    np.testing.assert_array_equal(val.mask(0), expected)
+    expected[:] = 0
+    expected[:4, 3:5] = 2
+    np.testing.assert_array_equal(val.mask(1), expected)
+    np.testing.assert_array_equal(val.mask(2), np.zeros(SIZE))
+    assert report(out, "val")["with_mask"] == 3
+    # The whole folder may move: masks that were made are found from the index.
+    out.rename(tmp_path / "moved")
+    assert Prepared(tmp_path / "moved", "val").mask(1) is not None
+
+
+def test_masks_of_training_images_by_processes(coco: Path, tmp_path: Path) -> None:
+    arguments = [
+        "--source",
+        str(coco),
+        "--destination",
+        str(tmp_path / "out"),
+        "--train-masks",
+        "--workers",
+        "2",
+    ]
+    assert main(["prepare", "coco", *arguments]) == 0
+    mask = Prepared(tmp_path / "out", "train").mask(0)
+    assert mask is not None
+    assert (int(mask[0, 0]), int((mask > 0).sum())) == (2, 9)
+
+
+def test_more_than_254_classes_have_masks_of_16_bits() -> None:
+    instances = (
+        module.Instance(1, 300, False, box(0, 0, 4, 4)),
+        module.Instance(2, 7, True, box(0, 8, 4, 12)),
+        module.Instance(3, 5, False, box(0, 0, 4, 4)),  # as large: the greater id lies on top
+    )
+    mask = module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, instances[:2]), 300)
+    assert mask.dtype == np.uint16
+    assert (mask[0, 0], mask[9, 0], mask[0, 9]) == (300, 65535, 0)
+    assert module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, instances), 300)[0, 0] == 5
+
+
+def test_masks_are_made_once_and_anew_for_another_json(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    painted: list[str] = []
+    real = module.paint
+
+    def paint(picture: module.Picture, classes: int) -> np.ndarray:
+        painted.append(picture.file)
+        if len(painted) == 2:
+            raise KeyboardInterrupt
+        return real(picture, classes)
+
+    monkeypatch.setattr(module, "paint", paint)
+    prepare("coco", "--source", coco, "--destination", out, code=130)
+    prepare("coco", "--source", coco, "--destination", out)
+    assert painted == ["v0.jpg", "v1.jpg", "v1.jpg", "v2.jpg"]
+    prepare("coco", "--source", coco, "--destination", out)
+    assert len(painted) == 4
+    changed = [annotated(100, 1, box(0, 0, 16, 12))]
+    write(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], changed)
+    prepare("coco", "--source", coco, "--destination", out)
+    assert painted[4:] == ["v0.jpg", "v1.jpg", "v2.jpg"]
+    mask = Prepared(out, "val").mask(0)
+    assert mask is not None
+    assert (mask == 1).all()
+
+
+def test_masks_of_others_are_left_alone(
+    coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "out" / "masks" / "val" / "mine.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    prepare("coco", "--source", coco, "--destination", tmp_path / "out", code=1)
+    assert "expected masks made by this command, got others" in capsys.readouterr().err
+    assert mine.read_bytes() == b"mine"
+
+
+def test_damage(coco: Path, tmp_path: Path) -> None:
+    annotations = [
+        *VAL,
+        annotated(100, 77, box(0, 0, 2, 2)),
+        annotated(999, 1, box(0, 0, 2, 2)),
+        annotated(102, 1, {"size": [3, 3], "counts": [0, 9]}),
+    ]
+    write(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], annotations)
+    (coco / "val2017" / "v1.jpg").write_bytes(b"")
+    (coco / "train2017" / "t1.jpg").unlink()
+    out = tmp_path / "out"
+    prepare("coco", "--source", coco, "--destination", out)
+    assert findings(out, "train") == {"missing image": ["t1"], "unlabelled": ["t2"]}
+    assert findings(out, "val") == {
+        "unknown class": ["v0", "image 999"],
+        "corrupt mask": ["v2"],
+        "corrupt image": ["v1"],
+    }
+    val = Prepared(out, "val")
+    assert [(val.name(i), val.mask_source(i) is None) for i in range(len(val))] == [
+        ("v0", False),
+        ("v2", True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "expected a JSON file"),
+        ("[]", "expected COCO's instances"),
+        ('{"images": [], "annotations": []}', "expected COCO's instances .*categories"),
+        ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "expected COCO's instances"),
+        ('{"images": [], "annotations": [], "categories": []}', "expected at least one class"),
+        ("", "an empty file"),
+    ],
+)
+def test_json_that_is_none(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "instances_val2017.json"
+    path.write_text(content)
+    with pytest.raises(module.DataError, match=message):
+        module.read_annotations(path)
+
+
+def test_both_years(coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        (coco / f"{split}2017").rename(coco / f"{split}2014")
+        path = coco / "annotations" / f"instances_{split}2017.json"
+        path.with_name(f"instances_{split}2014.json").write_bytes(path.read_bytes())
+    arguments = ["coco", "--source", coco, "--destination", tmp_path / "out"]
+    prepare(*arguments, code=2)
+    assert "--year says which), got both" in capsys.readouterr().err
+    prepare(*arguments, "--year", "2017", code=2)
+    assert "expected a folder with train2017 or images/train2017" in capsys.readouterr().err
+    prepare(*arguments, "--year", "2014")
+    assert len(Prepared(tmp_path / "out", "val")) == 3
