@@ -42,8 +42,9 @@ def examine_all(
     journal.parent.mkdir(parents=True, exist_ok=True)
     with (
         journal.open("ab") as file,
-        progress(len(items), label, done=len(items) - len(todo)) as bar,
+        progress(len(items), label, unit="image") as bar,
     ):
+        bar.catch_up(len(items) - len(todo))
         if file.tell() and not _ends_a_line(journal):
             file.write(b"\n")
         fresh = in_processes(examiner, (items[i] for i in todo), workers)

@@ -254,7 +254,8 @@ def _make_masks(content: Annotations, folder: Path, workers: int) -> dict[str, s
     ]
     failed: dict[str, str] = {}
     painter = _Painter(folder, len(content.classes))
-    with progress(len(content.pictures), "masks", done=len(content.pictures) - len(todo)) as bar:
+    with progress(len(content.pictures), "masks", unit="mask") as bar:
+        bar.catch_up(len(content.pictures) - len(todo))
         for picture, reason in in_processes(painter, todo, workers):
             if reason:
                 failed[picture.file] = reason
