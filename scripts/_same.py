@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,29 @@ def differences(expected: Path, got: Path) -> list[str]:
     lines += [f"not expected: {name}" for name in theirs if name not in ours]
     for name in ours.keys() & theirs.keys():
         if not _same(ours[name], theirs[name]):
-            lines.append(
-                f"differs: {name} ({ours[name].stat().st_size}, {theirs[name].stat().st_size} bytes)"
-            )
+            sizes = f"{ours[name].stat().st_size}, {theirs[name].stat().st_size} bytes"
+            lines.append(f"differs: {name} ({sizes}){_where(ours[name], theirs[name])}")
     return sorted(lines)
+
+
+def _where(first: Path, second: Path) -> str:
+    """The first keys in which two JSON files differ."""
+    if first.suffix != ".json":
+        return ""
+    try:
+        one, two = (dict(_flat(_json(path.read_text()))) for path in (first, second))
+    except ValueError:
+        return ""
+    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+    return "".join(f"; {key}: {one.get(key)!r}, {two.get(key)!r}" for key in keys[:3])
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}{key}.")
+    else:
+        yield prefix.removesuffix("."), value
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from wsss_fast._versions import versions
 from wsss_fast.config import Config
 from wsss_fast.files import read_json, write_json
+from wsss_fast.steps._cores import core_count, threads_of
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import read_state
 from wsss_fast.steps.run import steps_of
@@ -52,7 +52,7 @@ def write_run_summary(config: Config, command: str) -> None:
             "seed": config.seed,
             "config": asdict(config),
             "versions": versions(),
-            "machine": _machine(),
+            "machine": _machine(config),
             "steps": steps,
             "metrics": _mean_iou(read_json(path)) if path.exists() else None,
         },
@@ -71,11 +71,11 @@ def _step(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _machine() -> dict[str, Any]:
+def _machine(config: Config) -> dict[str, Any]:
     gpus = range(torch.cuda.device_count())
     return {
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": core_count(),
+        "threads": threads_of(config),
         "processes": ranks().world,
         "gpus": [torch.cuda.get_device_name(gpu) for gpu in gpus],
     }

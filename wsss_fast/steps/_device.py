@@ -13,6 +13,7 @@ from torch import nn
 
 from wsss_fast._info import cuda_kernels
 from wsss_fast.config import Config, ConfigError
+from wsss_fast.steps._cores import set_threads
 from wsss_fast.steps._ranks import Ranks, ranks
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -30,7 +31,7 @@ def make_fabric(config: Config) -> Fabric:
     of = ranks()
     if of.world > 1:
         _check_places(of, accelerator)
-    _set_threads(config, of)
+    set_threads(config)
     if of.world == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=config.precision)
     fabric = Fabric(
@@ -53,9 +54,8 @@ def device_of(config: Config) -> torch.device:
 
     Those of a machine share its GPUs in turn. Sets the threads of the process as ``threads`` says.
     """
-    of = ranks()
-    _set_threads(config, of)
-    return _device_at(config, of.local_rank)
+    set_threads(config)
+    return _device_at(config, ranks().local_rank)
 
 
 def _device_at(config: Config, local_rank: int) -> torch.device:
@@ -70,20 +70,6 @@ def _accelerator(config: Config) -> str:
     if not torch.cuda.is_available():
         raise ConfigError("device: expected a device that is there, got 'cuda' (torch sees no GPU)")
     return "cuda"
-
-
-def _set_threads(config: Config, of: Ranks) -> None:
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    elif of.world > 1:  # torchrun asks for one thread a process
-        torch.set_num_threads(max(1, _cores() // of.local_world))
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_places(of: Ranks, accelerator: str) -> None:

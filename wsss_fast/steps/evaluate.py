@@ -11,6 +11,7 @@ from wsss_fast._report_charts import threshold_chart
 from wsss_fast.config import Config, Split
 from wsss_fast.data import open_images
 from wsss_fast.files import NoMasksError, write_json
+from wsss_fast.steps._cores import set_threads
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._split_evaluation import SplitEvaluation
 from wsss_fast.steps._stages import Stage, stages_of
@@ -75,6 +76,7 @@ def evaluate(config: Config) -> dict[str, Any]:
         return {}
     start = time.perf_counter()
     folder = Path(config.output) / STEP
+    set_threads(config)
     notes, ready = _ready_stages(config)
     if not ready:
         raise StepError(
