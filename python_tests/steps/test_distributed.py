@@ -37,7 +37,7 @@ from wsss_fast.config import Config, ConfigError
 from wsss_fast.config_file import save
 from wsss_fast.files import load_tensors, read_json
 from wsss_fast.models.joint_batch_norm import JointBatchNorm
-from wsss_fast.steps import _device
+from wsss_fast.steps._cores import core_count
 from wsss_fast.steps._device import device_of
 from wsss_fast.steps._several import prepare_for_several
 from wsss_fast.steps._step import Step
@@ -235,10 +235,10 @@ def test_inference_needs_no_other_process(
     threads(1)
     as_rank(monkeypatch, RANK=1, WORLD_SIZE=3)
     assert device_of(Config(device="cpu")) == torch.device("cpu")
-    assert torch.get_num_threads() == _device._cores()  # of a machine of its own, for all it knows
+    assert torch.get_num_threads() == core_count()  # of a machine of its own, for all it knows
     as_rank(monkeypatch, LOCAL_WORLD_SIZE=3, LOCAL_RANK=1)
     device_of(Config(device="cpu"))
-    assert torch.get_num_threads() == max(1, _device._cores() // 3)
+    assert torch.get_num_threads() == max(1, core_count() // 3)
     device_of(Config(device="cpu", threads=3))
     assert torch.get_num_threads() == 3
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
