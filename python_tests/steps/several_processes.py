@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from timm.layers import DropPath
 from torch import nn
 
 from wsss_fast._processes import from_first, gathered, process_count, process_rank, summed
@@ -24,15 +25,9 @@ from wsss_fast.config_file import build, read_values
 from wsss_fast.data import DataError
 from wsss_fast.data.shapes import Shapes
 from wsss_fast.models.joint_batch_norm import join_batch_norms
+from wsss_fast.models.joint_dropout import join_dropouts
 from wsss_fast.steps import _training_loop
 from wsss_fast.steps._device import make_fabric
-
-
-@contextmanager
-def no_dropout() -> Any:
-    """DeepLabv3+ has one, whose draws differ from process to process."""
-    with mock.patch.object(nn.Dropout, "forward", lambda self, values: values):
-        yield
 
 
 @contextmanager
@@ -80,10 +75,9 @@ def train(name: str, config: Config) -> None:
 
 def trainings(folder: Path) -> None:
     """The three trainings, one after another in the same process; then one that is stopped and goes on."""
-    with no_dropout():
-        for name in ("train-classifier", "train-irnet", "train-segmenter"):
-            train(name, load(folder / f"{name}.yaml"))
-        train("train-classifier", load(folder / "frozen.yaml"))
+    for name in ("train-classifier", "train-irnet", "train-segmenter"):
+        train(name, load(folder / f"{name}.yaml"))
+    train("train-classifier", load(folder / "frozen.yaml"))
     for config in (load(folder / name) for name in ("whole.yaml", "stopped.yaml", "fewer.yaml")):
         with unreadable(3):
             if Path(config.output).name == "whole":
@@ -121,6 +115,17 @@ def pieces(folder: Path, config: Config) -> None:
         **{f"of.{name}": p.grad for name, p in module.named_parameters()},
         **module.state_dict(),
     }
+    torch.manual_seed(6)
+    values = torch.randn(4, 8, 3, 5).to(memory_format=torch.channels_last)
+    half = values[2 * rank :][:2]
+    drops = join_dropouts(nn.Sequential(nn.Dropout(0.3), nn.Dropout2d(0.5), DropPath(0.5)))
+    torch.manual_seed(7)
+    dropped = torch.cat(gathered(drops(half)))
+    torch.manual_seed(7)
+    of_one = nn.Sequential(nn.Dropout(0.3), nn.Dropout2d(0.5), DropPath(0.5))(values)
+    assert torch.equal(dropped, of_one)
+    assert 0 < of_one.count_nonzero() < values.numel() / 2
+    assert drops.eval()(half) is half
     assert from_first(rank) == 0
     assert gathered(rank) == list(range(count))
     assert int(summed(torch.tensor(rank + 1))) == count * (count + 1) // 2

@@ -107,18 +107,17 @@ def channels_last(model: Network) -> Network:
 def seed_epoch(config: Config, step_name: str, epoch: int) -> torch.Generator:
     """Seed everything for one epoch of one training; the generator is for the order of the images.
 
-    Each epoch starts from its own seed. All processes draw the same order; what a network and the mixing of a
-    batch draw differs from rank to rank, as it does from image to image.
+    Each epoch starts from its own seed, the same in all processes: they draw the same order, and together
+    what one would (see `wsss_fast.models.joint_dropout`).
     """
     seed = _seed(config, step_name, epoch)
-    torch.manual_seed(_of_rank(seed, ranks().rank))
+    torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed + 1)
 
 
 def seed_step(config: Config, step_name: str, optimizer_step: int) -> None:
     """Seed what a network draws from here on, where how it would have gone on is not known."""
-    seed = _seed(config, step_name, -2 - optimizer_step)
-    torch.manual_seed(_of_rank(seed, ranks().rank))
+    torch.manual_seed(_seed(config, step_name, -2 - optimizer_step))
 
 
 def seed_first_weights(config: Config, step_name: str) -> None:
@@ -130,7 +129,3 @@ def _seed(config: Config, step_name: str, epoch: int) -> int:
     """A seed of its own for every training, epoch and ``config.seed``."""
     seed = sum(ord(c) * 31**i for i, c in enumerate(step_name)) + 1_000_003 * config.seed + 7919 * epoch
     return seed % 2**62
-
-
-def _of_rank(seed: int, rank: int) -> int:
-    return (seed + 1_000_000_007 * rank) % 2**62

@@ -7,20 +7,22 @@ from torch import Tensor, nn
 
 from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.models.joint_batch_norm import join_batch_norms
+from wsss_fast.models.joint_dropout import join_dropouts
 
 
 def prepare_for_several(
     config: Config, training: TrainingConfig, model: nn.Module, device: torch.device
 ) -> None:
-    """Batch norms over all processes, if the config says so, and no parameter that waits for a gradient.
+    """Dropout of the joint batch, batch norms over all processes if the config says so, and no parameter that
+    waits for a gradient.
 
     ``device``: where it will be trained; it is on the CPU yet.
     """
     _freeze_unused(model, training.image_size)
-    if config.sync_batch_norm:
-        for name, child in model.named_children():
-            if is_trained(child):
-                setattr(model, name, join_batch_norms(child, device))
+    for name, child in model.named_children():
+        if is_trained(child):
+            joint = join_batch_norms(child, device) if config.sync_batch_norm else child
+            setattr(model, name, join_dropouts(joint))
 
 
 def _freeze_unused(model: nn.Module, image_size: int) -> None:
