@@ -46,9 +46,11 @@ _BACKBONE = {"name": "test_resnet", "output_stride": 16}
 _TRAINING = {"backbone": _BACKBONE, "batch_size": 4, "image_size": 64}
 
 
-def _config(output: Path, images: dict[str, int], epochs: int, workers: int) -> dict[str, Any]:
+def _config(
+    output: Path, images: dict[str, int], epochs: int, workers: int, rate: float = 0.01
+) -> dict[str, Any]:
     """timm's smallest network on images that it learns nothing from."""
-    rates = {"lr_backbone": 0.01, "lr_head": 0.01}
+    rates = {"lr_backbone": rate, "lr_head": rate}
     return {
         "output": str(output),
         "device": "cpu",
@@ -64,14 +66,14 @@ def _config(output: Path, images: dict[str, int], epochs: int, workers: int) -> 
     }
 
 
-def whole_config(output: Path, workers: int, images: int) -> dict[str, Any]:
+def whole_config(output: Path, workers: int, images: int, rate: float) -> dict[str, Any]:
     """With a person's classifier, instances and a second round."""
-    config = _config(output, {"train": images, "val": 8, "size": 112}, epochs=3, workers=workers)
+    config = _config(output, {"train": images, "val": 8, "size": 112}, epochs=3, workers=workers, rate=rate)
     config["classifier"]["exclude"] = ["star"]
     config["person"] = {
         "merge": "before",
         "name": "star",
-        "classifier": {**_TRAINING, "epochs": 3, "lr_backbone": 0.01, "lr_head": 0.01},
+        "classifier": {**_TRAINING, "epochs": 3, "lr_backbone": rate, "lr_head": rate},
     }
     config["instances"] = {"splits": ["train", "val"]}
     config["segmenter"]["rounds"] = 2
@@ -108,14 +110,16 @@ class Case:
 class TinyRuns:
     """The cases of some commands, made by running what they need once."""
 
-    def __init__(self, work: Path, ranks: int = 1, workers: int = 2, images: int = 40) -> None:
+    def __init__(
+        self, work: Path, ranks: int = 1, workers: int = 2, images: int = 40, rate: float = 0.01
+    ) -> None:
         self.work = work
         self.ranks = ranks
         self.run = work / "run"
         self.log = work / "commands.log"
         work.mkdir(parents=True, exist_ok=True)
         self._configs = {"whole": work / "whole.yaml", "short": work / "short.yaml"}
-        self._configs["whole"].write_text(yaml.safe_dump(whole_config(self.run, workers, images)))
+        self._configs["whole"].write_text(yaml.safe_dump(whole_config(self.run, workers, images, rate)))
         self._configs["short"].write_text(yaml.safe_dump(short_config(self.run, workers)))
 
     def cases(self, commands: list[str], tell: Callable[[str], None]) -> list[Case]:
