@@ -1,16 +1,18 @@
-"""Tiny runs in which every command has something to do, and a folder for each state of them.
+"""Tiny runs and data sets in which every command has something to do, and a folder for each state of them.
 
 ::
 
     <work>/run            where commands run: always here, since outputs name their folder
     <work>/before/<key>   what a command finds
     <work>/after/<key>    what it leaves, undisturbed
+    <work>/data/<name>    the data sets that prepare reads
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ import yaml
 from _forked import start
 
 from wsss_fast.cli import COMMANDS
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "python_tests" / "prepare"))
+import trees
 
 STEPS = (
     "train-classifier",
@@ -38,7 +43,10 @@ STEPS = (
 )
 """In this order, each on what the ones before have left."""
 
-COMMAND_NAMES = (*STEPS, "evaluate", "report", "run", "ablate")
+ALONE = ("prepare lid", "prepare voc", "prepare coco", "prepare folder")
+"""Commands that start from nothing but a data set."""
+
+COMMAND_NAMES = (*STEPS, "evaluate", "report", "run", "ablate", *ALONE)
 
 _TIMEOUT = 600.0
 
@@ -105,12 +113,50 @@ class Case:
         copy(self.before, self.run)
 
 
-class TinyRuns:
-    """The cases of some commands, made by running what they need once."""
+def make_data_set(name: str, root: Path, images: int) -> list[str]:
+    """A tree for `wsss-fast prepare NAME`, a fifth of it for validation; returns the arguments that it needs
+    beside its folder. A few files are damaged, so that the report has something to tell."""
+    shutil.rmtree(root, ignore_errors=True)
+    train, val = ([f"{split}_{i:05}" for i in range(n)] for split, n in (("t", images), ("v", images // 5)))
+    options: list[str] = []
+    if name == "voc":
+        trees.voc(root, train, val)
+        damaged = root / "JPEGImages" / f"{train[7]}.jpg"
+        options = ["--train-masks", str(root / "SegmentationClass")]
+    elif name == "lid":
+        objects = ((trees.LION,), (trees.PERSON, trees.ZEBRA), None)
+        placed = {f"ILSVRC2013_train_extra0/{image}": objects[i % 3] for i, image in enumerate(train)}
+        trees.lid(root, placed, val)
+        damaged = root / "Data" / "DET" / "train" / f"ILSVRC2013_train_extra0/{train[7]}.JPEG"
+    elif name == "coco":
+        train_files, val_files = ([f"{image}.jpg" for image in names] for names in (train, val))
+        entries = [trees.annotated(100 + i, (1, 13, 90)[i % 3], trees.box(2, 2, 9, 8)) for i in range(images)]
+        trees.coco(root, train_files, entries, val_files, entries[: len(val)])
+        damaged = root / "train2017" / train_files[7]
+        options = ["--train-masks"]
+    elif name == "folder":
+        rows = {f"{image}.jpg": f"train,{i % 2},1" for i, image in enumerate(train)}
+        trees.folder(root, rows | {f"{image}.jpg": "val,1,0" for image in val})
+        damaged = root / "images" / f"{train[7]}.jpg"
+    else:
+        raise ValueError(f"name: expected voc, lid, coco or folder, got {name!r}")
+    os.truncate(damaged, 100)
+    return options
 
-    def __init__(self, work: Path, ranks: int = 1, workers: int = 2, images: int = 40) -> None:
+
+class TinyRuns:
+    """The cases of some commands, made by running what they need once.
+
+    ``images``: of training of a run; ``files``: of a data set that prepare reads.
+    """
+
+    def __init__(
+        self, work: Path, ranks: int = 1, workers: int = 2, images: int = 40, files: int = 2000
+    ) -> None:
         self.work = work
         self.ranks = ranks
+        self.workers = workers
+        self.files = files
         self.run = work / "run"
         self.log = work / "commands.log"
         work.mkdir(parents=True, exist_ok=True)
@@ -120,28 +166,40 @@ class TinyRuns:
 
     def cases(self, commands: list[str], tell: Callable[[str], None]) -> list[Case]:
         """In the order in which commands follow each other; ``tell`` gets a line a command."""
-        chain = [name for name in COMMAND_NAMES if name not in ("run", "ablate")]
+        chain = [name for name in COMMAND_NAMES if name not in ("run", "ablate", *ALONE)]
         last = max((chain.index(name) for name in commands if name in chain), default=-1)
-        found = []
-        shutil.rmtree(self.run, ignore_errors=True)
-        self.run.mkdir()
+        found: list[Case] = []
+
+        def add(command: str, arguments: list[str]) -> None:
+            found.append(self._undisturbed(command, arguments))
+            tell(f"{command}: {found[-1].seconds:.1f} s undisturbed")
+
+        self._empty()
         for name in chain[: last + 1]:
-            case = self._undisturbed(name, "whole")
-            tell(f"{name}: {case.seconds:.1f} s undisturbed")
-            found.append(case)
+            add(name, [name, "--config", str(self._configs["whole"])])
         for name in ("run", "ablate"):
             if name in commands:
-                shutil.rmtree(self.run, ignore_errors=True)
-                self.run.mkdir()
-                case = self._undisturbed(name, "short")
-                tell(f"{name}: {case.seconds:.1f} s undisturbed")
-                found.append(case)
+                self._empty()
+                add(name, [name, "--config", str(self._configs["short"])])
+        for name in ALONE:
+            if name in commands:
+                self._empty()
+                add(name, self._prepare(name.split()[1]))
         return [case for case in found if case.command in commands]
 
-    def _undisturbed(self, command: str, config: str) -> Case:
+    def _empty(self) -> None:
+        shutil.rmtree(self.run, ignore_errors=True)
+        self.run.mkdir()
+
+    def _prepare(self, name: str) -> list[str]:
+        root = self.work / "data" / name
+        options = make_data_set(name, root, self.files)
+        folders = ["--source", str(root), "--destination", str(self.run)]
+        return ["prepare", name, *folders, *options, "--workers", str(self.workers)]
+
+    def _undisturbed(self, command: str, arguments: list[str]) -> Case:
         before, after = self.work / "before" / command, self.work / "after" / command
         copy(self.run, before)
-        arguments = [command, "--config", str(self._configs[config])]
         ranks = self.ranks if command in STEPS else 1
         seconds = run_to_the_end(arguments, self.log, ranks)
         copy(self.run, after)
@@ -163,5 +221,5 @@ def copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, symlinks=True)
 
 
-assert {*COMMAND_NAMES} <= {*COMMANDS}
+assert {name.split()[0] for name in COMMAND_NAMES} <= {*COMMANDS, "prepare"}
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # processes share the cores

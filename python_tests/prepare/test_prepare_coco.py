@@ -18,6 +18,7 @@ from trees import SIZE, annotated, box, instances
 
 from wsss_fast.cli import main
 from wsss_fast.data.prepared import Prepared
+from wsss_fast.files import temporary_beside
 from wsss_fast.prepare import coco as module
 
 HEIGHT, WIDTH = SIZE
@@ -130,6 +131,42 @@ def test_masks_are_made_once_and_anew_for_another_json(
     mask = Prepared(out, "val").mask(0)
     assert mask is not None
     assert (mask == 1).all()
+
+
+def test_killed_before_it_made_a_mask(coco: Path, tmp_path: Path) -> None:
+    """What the kill has left of its first write is not taken for somebody's masks."""
+    left = temporary_beside(tmp_path / "out" / "masks" / "val" / "made-from.json")
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    prepare("coco", "--source", coco, "--destination", tmp_path / "out")
+    assert Prepared(tmp_path / "out", "val").mask(0) is not None
+
+
+def test_killed_while_it_removed_masks_of_another_json(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    prepare("coco", "--source", coco, "--destination", out)
+    instances(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], [])
+    real = Path.unlink
+    removed: list[str] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".png" and path.parent.name == "val":
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path.name)
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    prepare("coco", "--source", coco, "--destination", out, code=130)
+    monkeypatch.undo()
+    assert len(removed) == 1
+    prepare("coco", "--source", coco, "--destination", out)
+    for i in range(3):
+        mask = Prepared(out, "val").mask(i)
+        assert mask is not None
+        assert not mask.any()
 
 
 def test_masks_of_others_are_left_alone(
