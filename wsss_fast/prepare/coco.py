@@ -253,9 +253,8 @@ def _make_masks(content: Annotations, folder: Path, workers: int) -> dict[str, s
     made_from = folder / "made-from.json"
     if made_from.exists():
         if read_json(made_from).get("sha256") != content.digest:
-            for path in folder.glob(
-                "*.png"
-            ):  # this file last: without it, those that a kill left were others
+            # Before the file that says what they are: without it, what a kill leaves would be somebody's.
+            for path in folder.glob("*.png"):
                 path.unlink()
     elif folder.exists() and any(not is_temporary(path) for path in folder.iterdir()):
         raise DataError(folder, f"expected masks made by this command, got others (no {made_from.name})")
