@@ -19,7 +19,7 @@ pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 from wsss_fast.files import write_json, write_npz
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-COMMANDS = ("train-classifier", "make-cams", "run")
+COMMANDS = ("train-classifier", "make-cams", "run", "prepare coco")
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -64,6 +64,21 @@ def _a_run(root: Path, seconds: float = 1.0) -> Path:
 
 def test_times_are_no_difference(tmp_path: Path, differences: Callable[[Path, Path], list[str]]) -> None:
     assert differences(_a_run(tmp_path / "a", 1.0), _a_run(tmp_path / "b", 2.0)) == []
+
+
+def test_checks_are_compared_by_their_outcomes(
+    tmp_path: Path, differences: Callable[[Path, Path], list[str]]
+) -> None:
+    expected, got = tmp_path / "a" / "checks.jsonl", tmp_path / "b" / "checks.jsonl"
+    for path in (expected, got):
+        path.parent.mkdir()
+    expected.write_text('01 [[1], "f0", []]\n02 [[2], "f1", []]\n')
+    got.write_text('01 [[1], "f0", []]\n02 [[2], "\n03 [[2], "f1", []]\n03 [[2], "f1", []]\n')
+    assert differences(expected.parent, got.parent) == []
+    got.write_text('01 [[1], "f0", []]\n03 [[3], "f1", []]\n')
+    assert len(differences(expected.parent, got.parent)) == 1
+    got.write_text('01 [[1], "f0", []]\n')
+    assert len(differences(expected.parent, got.parent)) == 1
 
 
 def test_everything_else_is(tmp_path: Path, differences: Callable[[Path, Path], list[str]]) -> None:

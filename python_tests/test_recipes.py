@@ -1,7 +1,8 @@
 """The recipes in configs/: their published values, and a run of each at a tiny size.
 
 A run keeps every value of its recipe but sizes: networks, crops, batches, epochs, and how many images there
-are. The images are made up, in the layout and with the classes of the recipe.
+are. The images are made up, with the classes of the recipe, in the layout of its reader; for index files they
+are made as a folder, and `wsss-fast prepare` does the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
 from wsss_fast.ablation.grid import cells_of, grid
 from wsss_fast.ablation.table import PUBLISHED
-from wsss_fast.cli import parse_config
+from wsss_fast.cli import main, parse_config
 from wsss_fast.config import Config
 from wsss_fast.config_file import flat
 from wsss_fast.data import open_images
@@ -178,7 +179,8 @@ def tiny(name: str, output: Path, data: Path) -> Config:
 def make_up_data(config: Config, classes: Sequence[str], everywhere: Sequence[str]) -> None:
     """Images with one or two coloured boxes each, and masks, as the reader of the config wants them."""
     assert config.data.root is not None
-    root, voc = Path(config.data.root), config.data.reader == "voc"
+    prepared, voc = config.data.reader == "prepared", config.data.reader == "voc"
+    root = Path(config.data.root) / "source" if prepared else Path(config.data.root)
     splits: list[tuple[Literal["train", "val"], str, int]] = [
         ("train", config.data.train_split, TRAIN),
         ("val", config.data.val_split, VALIDATION),
@@ -199,13 +201,12 @@ def make_up_data(config: Config, classes: Sequence[str], everywhere: Sequence[st
             write_image(root / ("JPEGImages" if voc else "images") / f"{name}.jpg", pixels)
             write_mask(root / ("SegmentationClass" if voc else "masks") / f"{name}.png", mask)
             table.append(",".join([name, split, *(str(int(k in present)) for k in range(len(classes)))]))
-            if voc:
-                objects = "".join(f"<object><name>{classes[k]}</name></object>" for k in present)
-                write_text(root / "Annotations" / f"{name}.xml", f"<annotation>{objects}</annotation>")
         if voc:
             write_text(root / "ImageSets" / "Segmentation" / f"{split}.txt", "\n".join(names) + "\n")
-    if not (voc and config.data.classes):  # VOC itself has no table
-        write_text(root / "labels.csv", "\n".join(table) + "\n")
+    write_text(root / "labels.csv", "\n".join(table) + "\n")
+    if prepared:
+        arguments = ["--source", str(root), "--destination", config.data.root, "--workers", "0", "--strict"]
+        assert main(["prepare", "folder", *arguments]) == 0
 
 
 def write_text(path: Path, text: str) -> None:

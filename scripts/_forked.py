@@ -39,6 +39,8 @@ def import_everything() -> None:
         "yaml",
         "jinja2",
         "safetensors.torch",
+        "pycocotools.mask",
+        *(f"wsss_fast.prepare.{name}" for name in ("lid", "voc", "coco", "folder", "command")),
     ):
         importlib.import_module(module)
 

@@ -15,6 +15,8 @@ NOT_COMPARED = """\
 not compared: folders tensorboard/ (time stamps) and logs (*.log, trace.json);
   in JSON files, keys with 'second' or 'profile' in their name, and 'items' (what the last call made),
   'started', 'finished', 'written', 'timings', 'calls';
+  in .jsonl files (the checks of prepare), lines that a kill cut off, how often a line comes, and keys (of the
+  times of files, those that the command makes too);
   in tables (.csv, .md, .html), columns named time, seconds, seconds an item, items;
   in pages, 'written DATE'."""
 
@@ -90,6 +92,12 @@ def _json(text: str) -> Any:
     return _without_times(json.loads(text))
 
 
+def _outcomes(text: str) -> list[str]:
+    """What the lines that end as they should say of an image, each once and without its key."""
+    whole = (line for line in text.splitlines(keepends=True) if line.endswith("]\n"))
+    return list(dict.fromkeys(line.partition(" ")[2] for line in whole))
+
+
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_times(item) for key, item in value.items() if not _JSON_KEY.search(key)}
@@ -131,4 +139,4 @@ def _html_table(table: str) -> str:
     return "\n".join(" ".join(cell for place, cell in enumerate(row) if place not in dropped) for row in body)
 
 
-_READERS = {".json": _json, ".csv": _csv, ".md": _markdown, ".html": _html}
+_READERS = {".json": _json, ".jsonl": _outcomes, ".csv": _csv, ".md": _markdown, ".html": _html}

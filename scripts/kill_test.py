@@ -5,7 +5,7 @@
 
 Each command of a tiny run on generated images is run undisturbed once, then so many times from the same
 state, killed once to three times in a row at moments drawn from the time that it takes, by turns alone and
-together with the processes that read images for it, and started again with the same command until it ends.
+together with the processes that work for it, and started again with the same command until it ends.
 Then its exit code must be 0, no temporary file may be left, and every file must be that of the undisturbed
 run. With `--ranks 2` the steps run as two processes, as torchrun starts them; one of them is killed, or both.
 
@@ -55,7 +55,7 @@ class Kill:
     when: str
     """``before`` the command wrote anything, ``within``, or ``after``: it had ended already."""
     marks: int
-    """Files that were there of those that the command makes, and rows of its tables."""
+    """Files that were there of those that the command makes, and rows of its tables and journals."""
     newest: str
     """The file that was written last."""
     leftovers: int
@@ -143,7 +143,7 @@ class Killer:
 
 
 def _marks(case: Case, run: Path) -> tuple[int, str]:
-    """How many new files there are, each row of a table counting as one, and which is the newest.
+    """How many new files there are, each row of a table or journal counting as one, and which is the newest.
 
     The config and the state that a command writes first are no work.
     """
@@ -155,7 +155,7 @@ def _marks(case: Case, run: Path) -> tuple[int, str]:
         and not path.name.startswith((".tmp", "step", "config.yaml"))
         and not path.is_symlink()
     }
-    rows = sum(path.read_bytes().count(b"\n") - 1 for path in new.values() if path.suffix == ".csv")
+    rows = sum(path.read_bytes().count(b"\n") for path in new.values() if path.suffix in (".csv", ".jsonl"))
     newest = max(new, key=lambda name: new[name].stat().st_mtime_ns, default="")
     return len(new) + rows, newest
 

@@ -216,7 +216,7 @@ def _commands_parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=command.summary, add_help=False, allow_abbrev=False)
     commands.add_parser(
         "prepare",
-        help="index files and a report of LID, VOC or COCO as they are distributed (no config)",
+        help="index files and a report of LID, VOC, COCO or a folder of images (no config)",
         add_help=False,
         allow_abbrev=False,
     )

@@ -141,6 +141,12 @@ def temporary_beside(target: Path) -> Path:
 
 _TEMPORARY = re.compile(r"\.tmp-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}(\.|$)")
 
+
+def is_temporary(path: PathLike) -> bool:
+    """Whether it is a file that a write (perhaps of a process that was killed) has not finished."""
+    return _TEMPORARY.match(os.path.basename(path)) is not None
+
+
 _STALE_SECONDS = 24 * 3600.0
 """No write takes that long."""
 

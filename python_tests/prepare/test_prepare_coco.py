@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,17 @@ import pytest
 pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
 pytest.importorskip("pycocotools", reason="needs the pipeline extra")
 
-from damage import SIZE, findings, image, prepare, report
+import trees
+from damage import findings, prepare, report
 from pycocotools import mask as coco_mask
+from trees import SIZE, annotated, box, instances
 
 from wsss_fast.cli import main
 from wsss_fast.data.prepared import Prepared
+from wsss_fast.files import temporary_beside
 from wsss_fast.prepare import coco as module
 
 HEIGHT, WIDTH = SIZE
-CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
-
-
-def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
-    """A polygon that covers these columns and rows, the last ones excluded."""
-    return [[left, top, right, top, right, bottom, left, bottom]]
 
 
 def run_length(rows: slice, columns: slice, compressed: bool) -> dict[str, Any]:
@@ -39,25 +35,6 @@ def run_length(rows: slice, columns: slice, compressed: bool) -> dict[str, Any]:
     return {"size": list(SIZE), "counts": np.diff(np.concatenate([[0], edges])).tolist()}
 
 
-def annotated(image_id: int, category: int, segmentation: Any, crowd: int = 0) -> dict[str, Any]:
-    return {"image_id": image_id, "category_id": category, "segmentation": segmentation, "iscrowd": crowd}
-
-
-def write(path: Path, names: list[str], annotations: list[dict[str, Any]], **changes: Any) -> Path:
-    content = {
-        "images": [
-            {"id": 100 + i, "file_name": name, "height": HEIGHT, "width": WIDTH}
-            for i, name in enumerate(names)
-        ],
-        "annotations": [{"id": 1 + i, **entry} for i, entry in enumerate(annotations)],
-        "categories": CATEGORIES,
-        **changes,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return path
-
-
 VAL = [
     annotated(100, 1, box(2, 2, 6, 6)),  # small, before the large one that covers it
     annotated(100, 90, box(0, 0, 16, 8)),
@@ -68,15 +45,10 @@ VAL = [
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    root = tmp_path / "coco"
-    for seed, name in enumerate(["t0", "t1", "t2"]):
-        image(root / "train2017" / f"{name}.jpg", seed)
-    for seed, name in enumerate(["v0", "v1", "v2"]):
-        image(root / "val2017" / f"{name}.jpg", 10 + seed)
     train = [annotated(100, 13, box(0, 0, 3, 3)), annotated(101, 1, box(0, 0, 9, 9)), annotated(101, 1, [])]
-    write(root / "annotations" / "instances_train2017.json", ["t0.jpg", "t1.jpg", "t2.jpg"], train)
-    write(root / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], VAL)
-    return root
+    return trees.coco(
+        tmp_path / "coco", ["t0.jpg", "t1.jpg", "t2.jpg"], train, ["v0.jpg", "v1.jpg", "v2.jpg"], VAL
+    )
 
 
 def test_labels_and_masks(coco: Path, tmp_path: Path) -> None:
@@ -122,15 +94,15 @@ def test_masks_of_training_images_by_processes(coco: Path, tmp_path: Path) -> No
 
 
 def test_more_than_254_classes_have_masks_of_16_bits() -> None:
-    instances = (
+    objects = (
         module.Instance(1, 300, False, box(0, 0, 4, 4)),
         module.Instance(2, 7, True, box(0, 8, 4, 12)),
         module.Instance(3, 5, False, box(0, 0, 4, 4)),  # as large: the greater id lies on top
     )
-    mask = module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, instances[:2]), 300)
+    mask = module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, objects[:2]), 300)
     assert mask.dtype == np.uint16
     assert (mask[0, 0], mask[9, 0], mask[0, 9]) == (300, 65535, 0)
-    assert module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, instances), 300)[0, 0] == 5
+    assert module.paint(module.Picture("x.jpg", HEIGHT, WIDTH, objects), 300)[0, 0] == 5
 
 
 def test_masks_are_made_once_and_anew_for_another_json(
@@ -153,12 +125,48 @@ def test_masks_are_made_once_and_anew_for_another_json(
     prepare("coco", "--source", coco, "--destination", out)
     assert len(painted) == 4
     changed = [annotated(100, 1, box(0, 0, 16, 12))]
-    write(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], changed)
+    instances(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], changed)
     prepare("coco", "--source", coco, "--destination", out)
     assert painted[4:] == ["v0.jpg", "v1.jpg", "v2.jpg"]
     mask = Prepared(out, "val").mask(0)
     assert mask is not None
     assert (mask == 1).all()
+
+
+def test_killed_before_it_made_a_mask(coco: Path, tmp_path: Path) -> None:
+    """What the kill has left of its first write is not taken for somebody's masks."""
+    left = temporary_beside(tmp_path / "out" / "masks" / "val" / "made-from.json")
+    left.parent.mkdir(parents=True)
+    left.write_text("{")
+    prepare("coco", "--source", coco, "--destination", tmp_path / "out")
+    assert Prepared(tmp_path / "out", "val").mask(0) is not None
+
+
+def test_killed_while_it_removed_masks_of_another_json(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    prepare("coco", "--source", coco, "--destination", out)
+    instances(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], [])
+    real = Path.unlink
+    removed: list[str] = []
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".png" and path.parent.name == "val":
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(path.name)
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    prepare("coco", "--source", coco, "--destination", out, code=130)
+    monkeypatch.undo()
+    assert len(removed) == 1
+    prepare("coco", "--source", coco, "--destination", out)
+    for i in range(3):
+        mask = Prepared(out, "val").mask(i)
+        assert mask is not None
+        assert not mask.any()
 
 
 def test_masks_of_others_are_left_alone(
@@ -179,7 +187,7 @@ def test_damage(coco: Path, tmp_path: Path) -> None:
         annotated(999, 1, box(0, 0, 2, 2)),
         annotated(102, 1, {"size": [3, 3], "counts": [0, 9]}),
     ]
-    write(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], annotations)
+    instances(coco / "annotations" / "instances_val2017.json", ["v0.jpg", "v1.jpg", "v2.jpg"], annotations)
     (coco / "val2017" / "v1.jpg").write_bytes(b"")
     (coco / "train2017" / "t1.jpg").unlink()
     out = tmp_path / "out"

@@ -10,14 +10,15 @@ import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
 
-from damage import SIZE, annotation, findings, image, prepare, text
+import trees
+from damage import findings, prepare
+from trees import LION, PERSON, SIZE, ZEBRA, annotation, image, text
 
 from wsss_fast.data.prepared import Prepared
 from wsss_fast.files import DataError, write_mask
 from wsss_fast.prepare._det_synsets import DET_SYNSETS
 from wsss_fast.prepare.lid import read_classes
 
-LION, PERSON, ZEBRA = "n02129165", "n00007846", "n02391049"
 THREE = f"{LION} 1 lion\n{PERSON} 2 person\n{ZEBRA} 3 zebra\n"
 
 TRAIN = {
@@ -30,18 +31,7 @@ TRAIN = {
 
 @pytest.fixture
 def det(tmp_path: Path) -> Path:
-    root = tmp_path / "ILSVRC"
-    for seed, (name, objects) in enumerate(TRAIN.items()):
-        image(root / "Data" / "DET" / "train" / f"{name}.JPEG", seed)
-        if objects is not None:
-            annotation(root / "Annotations" / "DET" / "train" / f"{name}.xml", *objects)
-    for seed in (1, 2, 3):
-        name = f"ILSVRC2012_val_0000000{seed}"
-        image(root / "Data" / "DET" / "val" / f"{name}.JPEG", 50 + seed)
-        annotation(root / "Annotations" / "DET" / "val" / f"{name}.xml", LION)
-    text(
-        root / "ImageSets" / "DET" / "val.txt", "".join(f"ILSVRC2012_val_0000000{i} {i}\n" for i in (1, 2, 3))
-    )
+    root = trees.lid(tmp_path / "ILSVRC", TRAIN, [f"ILSVRC2012_val_0000000{i}" for i in (1, 2, 3)])
     text(tmp_path / "map_det.txt", THREE)
     return root
 

@@ -14,7 +14,9 @@ import pytest
 
 pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
 
-from damage import SIZE, annotation, findings, image, prepare, report, text
+import trees
+from damage import findings, prepare, report
+from trees import SIZE, annotation, image, text
 
 from wsss_fast.cli import main
 from wsss_fast.config import DataConfig
@@ -29,16 +31,7 @@ GOOD = ["2007_000001", "2007_000002", "2007_000003", "2007_000004"]
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """Six good images, two of them for validation, with masks."""
-    root = tmp_path / "VOC2012"
-    for seed, name in enumerate([*GOOD, "2008_000001", "2008_000002"]):
-        image(root / "JPEGImages" / f"{name}.jpg", seed)
-        annotation(root / "Annotations" / f"{name}.xml", VOC_CLASSES[seed], "person")
-        mask = np.zeros(SIZE, np.uint8)
-        mask[:4], mask[4:6] = seed + 1, 255
-        write_mask(root / "SegmentationClass" / f"{name}.png", mask)
-    text(root / "ImageSets" / "Segmentation" / "train.txt", "\n".join(GOOD) + "\n")
-    text(root / "ImageSets" / "Segmentation" / "val.txt", "2008_000001\n2008_000002\n")
-    return root
+    return trees.voc(tmp_path / "VOC2012", GOOD, ["2008_000001", "2008_000002"])
 
 
 def test_same_as_the_reader_voc(voc: Path, tmp_path: Path) -> None:
@@ -186,11 +179,15 @@ def test_nothing_that_can_be_used(voc: Path, tmp_path: Path, capsys: pytest.Capt
         ),
         (["coco", "--source", ".", "--destination", "o", "--year", "2015"], "year"),
         (
+            ["folder", "--source", ".", "--destination", "o"],
+            "--source: expected a folder with images and labels.csv",
+        ),
+        (
             ["voc", "--source", ".", "--destination", "o", "--workers", "-1"],
             "--workers: expected a number >= 0",
         ),
         (["voc", "--source", ".", "--destination", "o", "--nope", "1"], "nope"),
-        (["imagenet"], "expected one of lid, voc, coco, check, got 'imagenet'"),
+        (["imagenet"], "expected one of lid, voc, coco, folder, check, got 'imagenet'"),
         (["check", "--destination", "o"], "data.reader: expected folder, voc or prepared, got 'shapes'"),
         (["check", "--destination", "o", "--data.reader", "voc"], "data.root: expected the folder"),
     ],
@@ -217,6 +214,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("lid", "--val-masks"),
         ("voc", "--train-list"),
         ("coco", "--year"),
+        ("folder", "--val-split"),
         ("check", "--data.root"),
     ):
         assert main(["prepare", name, "--help"]) == 0

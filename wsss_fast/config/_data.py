@@ -50,7 +50,7 @@ class DataConfig:
     val_split: str = "val"
     """Name of the validation split, likewise."""
     workers: int = 2
-    """Processes that read images."""
+    """Processes that read images: for each process of a run (torchrun), so four GPUs with 8 have 32."""
     strict: bool = False
     """Stop at the first image or label that cannot be read, instead of listing and skipping it."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)

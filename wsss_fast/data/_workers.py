@@ -34,17 +34,22 @@ class Skipped(NamedTuple):
 
 
 def start_worker(_: int) -> None:
-    """What a worker process does first."""
+    """What a worker process of a loader does first."""
+    become_worker(threading.Lock())
+
+
+def become_worker(at_work: threading.Lock) -> None:
+    """What a worker process does first. It holds ``at_work`` while it must not end, as in a write."""
     cv2.setNumThreads(0)  # the workers themselves are the parallelism
     # Ctrl-C reaches all processes of a terminal. One that it ends amid a message leaves the main process
     # waiting for seconds; that one is to end the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_after, args=(parent.pid,), daemon=True).start()
+    threading.Thread(target=_end_after, args=(parent.pid, at_work), daemon=True).start()
 
 
-def _end_after(parent: int | None) -> None:
+def _end_after(parent: int | None, at_work: threading.Lock) -> None:
     """End this process soon after the one that it reads for, also where that is killed.
 
     Torch's workers look for it too, but one that waits to hand over an image that nobody takes any more (and
@@ -54,7 +59,8 @@ def _end_after(parent: int | None) -> None:
     forked_by = os.getppid()
     while os.getppid() == forked_by and (parent is None or is_running(parent)):
         time.sleep(1)
-    os._exit(1)
+    with at_work:
+        os._exit(1)
 
 
 def lost_worker(error: RuntimeError) -> str | None:

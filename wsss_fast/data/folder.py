@@ -12,11 +12,15 @@ With a column ``split``, its values say which images belong to which split (``da
 ``data.val_split``; other values are left out). Without it, both splits are all images: the whole folder is
 trained on, and gets predictions too. Masks do not take part in training, so figures on pseudo-masks keep
 their meaning then; those of the segmenter are on images it has seen, and say nothing about new ones.
+
+The table is read at every start, in every process. From some hundred thousand images on,
+`wsss-fast prepare folder` makes index files of it, which open at once (reader ``prepared``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,57 +32,86 @@ from wsss_fast.data.labels_csv import read_labels, some
 from wsss_fast.files import DataError, PathLike
 
 
+@dataclass(frozen=True)
+class FolderTable:
+    """All rows of a folder's table, in their order."""
+
+    path: Path
+    classes: tuple[str, ...]
+    names: list[str]
+    """Without the suffixes of images."""
+    images: list[Path]
+    """Files in images/; one that does not exist is a row whose image is missing."""
+    labels: np.ndarray
+    """bool ``[N,K]``."""
+    splits: tuple[str, ...] | None
+    """The column ``split``, if there is one."""
+
+    def rows_of(self, split: str) -> list[int]:
+        """The rows of a split: all of them without a column ``split``. Raises `DataError` for none."""
+        rows = [row for row in range(len(self.names)) if self.splits is None or self.splits[row] == split]
+        if rows:
+            return rows
+        if self.splits is None:
+            raise DataError(self.path, "expected at least one row, got none")
+        raise DataError(
+            self.path,
+            f"expected rows with {split!r} in the column 'split', got only {sorted(set(self.splits))}",
+        )
+
+
+def read_folder(root: PathLike, classes: Sequence[str] = ()) -> FolderTable:
+    """The table of a folder, with the image of each row.
+
+    The classes are the columns in their order, or ``classes``, which must then be the same names. Raises
+    `DataError` for a table that cannot be read, two rows of one name, or an image without a row.
+    """
+    folder = Path(root)
+    table = folder / "labels.csv"
+    files = find_images(folder / "images")
+    content = read_labels(table, classes)
+    by_file_name = {path.name: path for paths in files.values() for path in paths}
+    labelled: dict[str, str] = {}
+    images: list[Path] = []
+    for name in content.names:
+        path = by_file_name.get(name) or _by_stem(table, files, name)
+        stem = check_name(table, stem_of(path.name))
+        if stem in labelled:
+            raise DataError(
+                table,
+                f"expected names that differ in more than the suffix, got {labelled[stem]!r} and {name!r}",
+            )
+        labelled[stem] = name
+        images.append(path)
+    unlabelled = [paths[0].name for stem, paths in files.items() if stem not in labelled]
+    if unlabelled:
+        raise DataError(table, f"expected a row for every image in images/, got none for {some(unlabelled)}")
+    return FolderTable(table, content.classes, list(labelled), images, content.labels, content.splits)
+
+
+def _by_stem(table: Path, files: dict[str, list[Path]], name: str) -> Path:
+    paths = files.get(name, [])
+    if len(paths) > 1:
+        raise DataError(
+            table,
+            f"expected a name with its suffix where files differ in nothing else, got {name!r} "
+            f"for {some([path.name for path in paths])}",
+        )
+    return paths[0] if paths else table.parent / "images" / check_name(table, name)
+
+
 class Folder(ImageFiles):
     """The images of one split of a folder; see the module for the layout."""
 
     def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
         self.root = Path(root)
-        table = self.root / "labels.csv"
-        files = find_images(self.root / "images")
-        content = read_labels(table, classes)
-        self.classes = content.classes
-
-        by_file_name = {path.name: path for paths in files.values() for path in paths}
-        labelled: dict[str, str] = {}
-        chosen: list[tuple[str, Path, int]] = []
-        for row, name in enumerate(content.names):
-            path = by_file_name.get(name) or self._by_stem(table, files, name)
-            stem = check_name(table, stem_of(path.name))
-            if stem in labelled:
-                raise DataError(
-                    table,
-                    "expected names that differ in more than the suffix, "
-                    f"got {labelled[stem]!r} and {name!r}",
-                )
-            labelled[stem] = name
-            if content.splits is None or content.splits[row] == split:
-                chosen.append((stem, path, row))
-        unlabelled = [paths[0].name for stem, paths in files.items() if stem not in labelled]
-        if unlabelled:
-            raise DataError(
-                table, f"expected a row for every image in images/, got none for {some(unlabelled)}"
-            )
-        if not chosen:
-            if content.splits is None:
-                raise DataError(table, "expected at least one row, got none")
-            raise DataError(
-                table,
-                f"expected rows with {split!r} in the column 'split', got only {sorted(set(content.splits))}",
-            )
-        self._names = [stem for stem, _, _ in chosen]
-        self._paths = [path for _, path, _ in chosen]
+        table = read_folder(root, classes)
+        rows = table.rows_of(split)
+        self.classes = table.classes
+        self._names = [table.names[row] for row in rows]
+        self._paths = [table.images[row] for row in rows]
         self._masks = self.root / "masks"
-        self._labels = content.labels[[row for _, _, row in chosen]]
-
-    def _by_stem(self, table: Path, files: dict[str, list[Path]], name: str) -> Path:
-        paths = files.get(name, [])
-        if len(paths) > 1:
-            raise DataError(
-                table,
-                f"expected a name with its suffix where files differ in nothing else, got {name!r} "
-                f"for {some([path.name for path in paths])}",
-            )
-        return paths[0] if paths else self.root / "images" / check_name(table, name)
+        self._labels = table.labels[rows]
 
     def label_matrix(
         self,

@@ -1,13 +1,15 @@
-"""``wsss-fast prepare``: from a data set as it is distributed to what the reader ``prepared`` takes.
+"""``wsss-fast prepare``: from a data set to what the reader ``prepared`` takes.
 
-`lid`, `voc` and `coco` read the original layouts (their modules say what exactly) and write into a folder:
+`lid`, `voc` and `coco` read the original layouts, `folder` that of the reader ``folder`` (their modules say
+what exactly), and write into a folder:
 
 - ``train.index``, ``val.index``: the images of a split, their labels and masks (`wsss_fast.data.index_file`);
   images and most masks stay where they are.
 - ``masks/``: masks that had to be made (coco).
 - ``report.json``, ``report.md``: counts of each class and split, and what was found wrong (`_report`).
-- ``checks-<split>.jsonl``: what was seen in each file, so that the same command goes on where it was stopped,
-  and only looks again at files that have changed since.
+- ``checks-<split>.jsonl`` (``checks-all.jsonl`` where both splits are the same images): what was seen in each
+  file, so that the same command goes on where it was stopped, and only looks again at files that have changed
+  since.
 
 `check` looks at a data set that another reader reads, and writes the report and the checks alone.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -12,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-from wsss_fast.data._workers import start_worker
+from wsss_fast.data._workers import become_worker
 from wsss_fast.files import DataError
 
 Item = TypeVar("Item")
@@ -21,6 +19,9 @@ Result = TypeVar("Result")
 _CHUNK = 16
 _function: Callable[[Any], Any] | None = None
 """What a worker process runs: sent once to each, as an image set may be large."""
+
+_at_work = threading.Lock()
+"""Held by a worker process while it has an item: it may be writing, and would leave a temporary file."""
 
 
 def in_processes(
@@ -58,18 +59,14 @@ def in_processes(
 
 def _install(function: Callable[[Any], Any]) -> None:
     global _function
-    start_worker(0)
+    become_worker(_at_work)
     _function = function
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this process when the parent was killed: else it would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _run(chunk: list[Any]) -> list[Any]:
     assert _function is not None
-    return [_function(item) for item in chunk]
+    results = []
+    for item in chunk:
+        with _at_work:
+            results.append(_function(item))
+    return results

@@ -35,11 +35,14 @@ def prepare_split(
     settings: Settings,
     report: Report,
     masks_root: str | None = None,
+    checks: str | None = None,
 ) -> None:
     """Look at the images and write ``<split>.index``.
 
     Training images without a class are left out unless the settings say otherwise; validation images stay.
-    ``masks_root``: how the index names the masks' folder, by default by its absolute path.
+    ``masks_root``: how the index names the masks' folder, by default by its absolute path. ``checks``: what
+    the file with the outcomes is called after, by default after the split; splits that share images share it,
+    and each image is looked at once.
     """
     path = settings.destination / f"{split}{SUFFIX}"
     into = report.split(split)
@@ -49,7 +52,7 @@ def prepare_split(
         images_root=str(examiner.images_root.absolute()),
         masks_root=masks_root or str(examiner.masks_root.absolute()),
     ) as index:
-        journal = settings.destination / f"checks-{split}.jsonl"
+        journal = settings.destination / f"checks-{checks or split}.jsonl"
         for job, seen in examine_all(examiner, jobs, journal, settings.workers, f"prepare {split}"):
             report.take(split, job.name, str(examiner.images_root / job.image), seen)
             if seen.has(*USELESS):

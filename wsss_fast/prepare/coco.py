@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,16 @@ import numpy as np
 from wsss_fast.config import ConfigError
 from wsss_fast.data.decode import stem_of
 from wsss_fast.data.image_set import check_classes
-from wsss_fast.files import DataError, ignore_of, mask_dtype, read_bytes, read_json, write_json, write_mask
+from wsss_fast.files import (
+    DataError,
+    ignore_of,
+    is_temporary,
+    mask_dtype,
+    read_bytes,
+    read_json,
+    write_json,
+    write_mask,
+)
 from wsss_fast.prepare._examine import CORRUPT_MASK, UNKNOWN_CLASS, Examiner, Job
 from wsss_fast.prepare._processes import in_processes
 from wsss_fast.prepare._report import Report
@@ -245,8 +253,10 @@ def _make_masks(content: Annotations, folder: Path, workers: int) -> dict[str, s
     made_from = folder / "made-from.json"
     if made_from.exists():
         if read_json(made_from).get("sha256") != content.digest:
-            shutil.rmtree(folder)
-    elif folder.exists() and any(folder.iterdir()):
+            # Before the file that says what they are: without it, what a kill leaves would be somebody's.
+            for path in folder.glob("*.png"):
+                path.unlink()
+    elif folder.exists() and any(not is_temporary(path) for path in folder.iterdir()):
         raise DataError(folder, f"expected masks made by this command, got others (no {made_from.name})")
     write_json(made_from, {"annotations": content.path, "sha256": content.digest})
     todo: Sequence[Picture] = [

@@ -23,6 +23,10 @@ _WHAT = {
     "lid": _What("ILSVRC DET and the masks of the LID challenge", "the folder ILSVRC of the DET archive"),
     "voc": _What("PASCAL VOC 2012, with or without the augmented list", "the folder VOCdevkit/VOC2012"),
     "coco": _What("COCO 2014 or 2017", "the folder with annotations/, train2017/ and val2017/ (or 2014)"),
+    "folder": _What(
+        "images of one's own with a table of labels (index files open at once, however many they are)",
+        "the folder with images/, labels.csv and maybe masks/",
+    ),
     "check": _What("look at every file of a data set that a reader reads", ""),
 }
 
@@ -75,6 +79,12 @@ def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
 
         keys = ("train_list", "val_list", "train_masks", "val_masks")
         return prepare_voc(source, settings, **{key: path(key) for key in keys})
+    if what == "folder":
+        from wsss_fast.prepare.folder import prepare_folder
+
+        return prepare_folder(
+            source, settings, train_split=options["train_split"], val_split=options["val_split"]
+        )
     from wsss_fast.prepare.coco import prepare_coco
 
     return prepare_coco(source, settings, year=options["year"], train_masks=options["train_masks"])
@@ -84,8 +94,8 @@ def _usage() -> str:
     lines = [
         "usage: wsss-fast prepare {" + ",".join(_WHAT) + "} [--KEY VALUE ...]",
         "",
-        "Read a data set as it is distributed, look at every file, and write index files for the reader",
-        "`prepared` (--data.reader prepared --data.root DESTINATION), with a report.",
+        "Read a data set, look at every file, and write index files for the reader `prepared`",
+        "(--data.reader prepared --data.root DESTINATION), with a report.",
         "",
         *(f"  {name:<8}{what.summary}" for name, what in _WHAT.items()),
         "",
@@ -187,6 +197,14 @@ def _add_own(parser: Any, what: str) -> None:
             action="store_true",
             help="make the masks of the training images too, for evaluation",
         )
+    elif what == "folder":
+        for split, images in (("train", "training"), ("val", "validation")):
+            parser.add_argument(
+                f"--{split}-split",
+                default=split,
+                metavar="VALUE",
+                help=f"value of the column split that {images} images have",
+            )
     else:
         parser.add_class_arguments(DataConfig, "data", sub_configs=False)
 
