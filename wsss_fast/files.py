@@ -164,8 +164,8 @@ def _tidy_once(folder: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of processes that are no more.
 
-    The first write into a folder does. Of a process of this machine it is known; a file of another machine (that shares the folder), or of a
-    process number that is in use again, is removed when it is a day old.
+    The first write into a folder does. Of a process of this machine it is known; a file of another machine
+    (that shares the folder), or of a process number that is in use again, is removed when it is a day old.
     """
     with os.scandir(folder) as entries:
         found = [(entry, match) for entry in entries if (match := _TEMPORARY.match(entry.name))]
