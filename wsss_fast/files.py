@@ -119,7 +119,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     temporary = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target.parent)
+        _tidy_once(target.parent)
         temporary.touch()
         mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask leaves
         yield temporary
@@ -154,16 +154,19 @@ _tidied: set[str] = set()
 """Folders that this process has looked through; their list is read once, however many files it writes."""
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _tidy_once(folder: Path) -> None:
+    place = os.path.abspath(folder)
+    if place not in _tidied:
+        _tidied.add(place)
+        remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of processes that are no more.
 
-    Of a process of this machine it is known; a file of another machine (that shares the folder), or of a
-    process number that is in use again, is removed when it is a day old.
+    The first write into a folder does. Of a process of this machine it is known; a file of another machine
+    (that shares the folder), or of a process number that is in use again, is removed when it is a day old.
     """
-    place = os.path.abspath(folder)
-    if place in _tidied:
-        return
-    _tidied.add(place)
     with os.scandir(folder) as entries:
         found = [(entry, match) for entry in entries if (match := _TEMPORARY.match(entry.name))]
     for entry, match in found:

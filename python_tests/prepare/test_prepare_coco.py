@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,31 @@ def test_killed_before_it_made_a_mask(coco: Path, tmp_path: Path) -> None:
     left.write_text("{")
     prepare("coco", "--source", coco, "--destination", tmp_path / "out")
     assert Prepared(tmp_path / "out", "val").mask(0) is not None
+
+
+def test_processes_of_a_killed_one_that_die_late(
+    coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They still lived when the command that goes on looked for what they might have left."""
+    late = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    monkeypatch.setattr(os, "getpid", lambda: late.pid)
+    left = temporary_beside(tmp_path / "out" / "masks" / "val" / "v1.png")
+    monkeypatch.undo()
+    left.parent.mkdir(parents=True)
+    left.touch()
+    real = module.paint
+    there: list[bool] = []
+
+    def paint(picture: module.Picture, classes: int) -> np.ndarray:
+        there.append(left.exists())
+        late.kill()
+        late.communicate()
+        return real(picture, classes)
+
+    monkeypatch.setattr(module, "paint", paint)
+    prepare("coco", "--source", coco, "--destination", tmp_path / "out")
+    assert there[0]
+    assert not left.exists()
 
 
 def test_killed_while_it_removed_masks_of_another_json(

@@ -36,6 +36,7 @@ from wsss_fast.files import (
     mask_dtype,
     read_bytes,
     read_json,
+    remove_leftovers,
     write_json,
     write_mask,
 )
@@ -270,4 +271,6 @@ def _make_masks(content: Annotations, folder: Path, workers: int) -> dict[str, s
             if reason:
                 failed[picture.file] = reason
             bar.update()
+    # Processes that wrote for one that was killed may have been alive at the first write.
+    remove_leftovers(folder)
     return failed
