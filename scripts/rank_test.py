@@ -109,8 +109,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=1e-3,
-        help="the largest difference of a loss, relative to its mean (1e-3)",
+        default=2e-3,
+        help="the largest difference of a loss, relative to its mean (2e-3)",
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to run, and stay (else temporary)")
     parsed = parser.parse_args()
