@@ -30,7 +30,8 @@ class ClassifierConfig(TrainingConfig):
     label_smoothing: float = 0.0
     """Targets 0 and 1 become this much over 2 and 1 minus that."""
     mixup: float = 0.0
-    """Images of a batch are mixed in pairs by a share drawn from Beta(mixup, mixup); 0: not."""
+    """Images of a batch are mixed in pairs by a share drawn from Beta(mixup, mixup); 0: not. Of several
+    processes each mixes its own images."""
     random_erasing: float = 0.0
     """Probability with which a rectangle of a training image is erased."""
     balance: Literal["none", "down", "up", "both"] = "none"
