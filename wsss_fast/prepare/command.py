@@ -156,12 +156,17 @@ def _parser(what: str) -> Any:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that look; 0: none but this one")
     parser.add_argument(
-        "--strict", action="store_true", help="exit with 1 if anything was found; all is written all the same"
+        "--strict",
+        action=jsonargparse.ActionYesNo(no_prefix="no-"),
+        default=False,
+        help="exit with 1 if anything was found; all is written all the same",
     )
     return parser
 
 
 def _add_own(parser: Any, what: str) -> None:
+    import jsonargparse
+
     if what == "lid":
         parser.add_argument(
             "--val-masks",
@@ -194,7 +199,8 @@ def _add_own(parser: Any, what: str) -> None:
         )
         parser.add_argument(
             "--train-masks",
-            action="store_true",
+            action=jsonargparse.ActionYesNo(no_prefix="no-"),
+            default=False,
             help="make the masks of the training images too, for evaluation",
         )
     elif what == "folder":
