@@ -3,8 +3,7 @@
     PYTHONPATH=. python benchmarks/full_size.py --images 20000
 
 The images are those of the generated data set, painted once into a folder (in `--work`; a later call goes
-on with it) of which `wsss-fast prepare folder` makes index files, so that the reader and the decoding are
-those of real data. The two networks train for a moment
+on with it), so that the reader and the decoding are those of real data. The two networks train for a moment
 on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is looked
 at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
 of the time from the first output to the end of the workers.
@@ -80,13 +79,14 @@ class Measured:
 def main() -> int:
     args = arguments()
     work: Path = args.work
-    data = prepared(work / f"images-{args.images}-{args.size}", args.images, args)
+    data = work / f"images-{args.images}-{args.size}"
+    paint(data, args.images, args.size, args.workers)
     small = work / f"trained-{args.size}"
-    few = prepared(small / "data", TRAINED_ON, args)
+    paint(small / "data", TRAINED_ON, args.size, args.workers)
     config = work / "config.yaml"
     run = work / "run"
     trained = small / "run"
-    write_config(config, trained, few, args)
+    write_config(config, trained, small / "data", args)
     for step in (TRAININGS[0], "make-cams", "make-ir-labels", TRAININGS[1]):
         subprocess.run(command(step, config), check=True)
     shutil.rmtree(run, ignore_errors=True)
@@ -143,15 +143,6 @@ def paint(root: Path, count: int, size: int, workers: int) -> None:
     print(f"painted {len(rows)} images in {time.perf_counter() - start:.0f} s: {root}", flush=True)
 
 
-def prepared(root: Path, count: int, args: argparse.Namespace) -> Path:
-    """Paint images and make index files of them, by which so many are best read: no list of them is held."""
-    paint(root, count, args.size, args.workers)
-    folder = root / "prepared"
-    words = ["prepare", "folder", "--source", str(root), "--destination", str(folder)]
-    subprocess.run([sys.executable, "-m", "wsss_fast.cli", *words], check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
 def _paint_one(job: tuple[str, Any, int, int, int]) -> list[Any]:
     root, role, index, count, size = job
     images = Shapes(ShapesConfig(train=count, val=VALIDATION, size=size), role)
@@ -171,7 +162,7 @@ def write_config(path: Path, output: Path, data: Path, args: argparse.Namespace)
     values = {
         "output": str(output),
         "profile": "summary",
-        "data": {"reader": "prepared", "root": str(data), "workers": args.workers},
+        "data": {"reader": "folder", "root": str(data), "workers": args.workers},
         "classifier": training,
         "cams": {"scales": [1.0, 0.5]},
         "irnet": {**training, "radius": 4},
