@@ -6,7 +6,7 @@ The images are those of the generated data set, painted once into a folder (in `
 on with it), so that the reader and the decoding are those of real data. The two networks train for a moment
 on 64 of them. Each step is a process of its own; twice a second the memory of it and of its workers is looked
 at. Memory is flat if it grows by less than 2 % or 20 MB (by the line through it) over the last three quarters
-of the time from the first output to the end of the workers.
+of the time from the first to the last output of the training images.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ def adopt(trained: Path, run: Path, step: str, config: Path) -> None:
 
 
 def measure(step: str, config: Path, run: Path, images: int) -> Measured:
-    start = time.perf_counter()
+    start, begin = time.perf_counter(), time.time()
     log = config.with_name(f"{step}.log")
     looks = []
     first_output: float | None = None
@@ -208,7 +208,8 @@ def measure(step: str, config: Path, run: Path, images: int) -> Measured:
     state = json.loads((run / step / "step.json").read_text())
     if state["items"] != images or state["skipped"]:
         sys.exit(f"{step}: expected {images} images, got {state['items']}, skipped {len(state['skipped'])}")
-    growth, level = growth_of(looks, first_output or 0.0, seconds)
+    last_output = max(entry.stat().st_mtime for entry in os.scandir(run / step / "train") if entry.is_file())
+    growth, level = growth_of(looks, first_output or 0.0, last_output - begin)
     return Measured(
         step=step,
         images=images,
@@ -239,7 +240,9 @@ def growth_of(looks: list[Look], start: float, end: float) -> tuple[float, float
     """
     most = max(look.processes for look in looks)
     chosen = [
-        look for look in looks if look.seconds >= start + 0.25 * (end - start) and look.processes == most
+        look
+        for look in looks
+        if start + 0.25 * (end - start) <= look.seconds <= end and look.processes == most
     ]
     if len(chosen) < 4:
         sys.exit("too short a run to say how memory grows: expected at least 4 looks at it; more --images")
