@@ -42,6 +42,7 @@ from wsss_fast.steps._device import device_of
 from wsss_fast.steps._several import prepare_for_several
 from wsss_fast.steps._step import Step
 from wsss_fast.steps._training import start_training
+from wsss_fast.steps.run import run
 from wsss_fast.steps.train_classifier import train_classifier
 
 TRAININGS = ("train-classifier", "train-irnet", "train-segmenter")
@@ -263,12 +264,14 @@ def test_a_training_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     config.segmenter = replace(config.segmenter, batch_size=12, accumulate=2)
     as_rank(monkeypatch, RANK=0, WORLD_SIZE=4, LOCAL_WORLD_SIZE=4, LOCAL_RANK=0)
     with pytest.raises(ConfigError, match=r"segmenter\.batch_size: expected a multiple of 8 .*, got 12"):
-        start_training(config, config.segmenter, _step("train-segmenter"))
+        start_training(config, _step("train-segmenter"))
     with pytest.raises(ConfigError, match=r"MASTER_ADDR, MASTER_PORT: expected .* start it by torchrun"):
-        start_training(config, config.classifier, _step("train-classifier"))
+        start_training(config, _step("train-classifier"))
+    with pytest.raises(ConfigError, match=r"segmenter\.batch_size: expected a multiple of 8"):
+        run(config)  # before its first step
     as_rank(monkeypatch, MASTER_ADDR=0, MASTER_PORT=0, LOCAL_WORLD_SIZE=3)
     with pytest.raises(ConfigError, match="LOCAL_WORLD_SIZE: expected as many processes on every machine"):
-        start_training(config, replace(config.classifier), _step("train-person-classifier"))
+        start_training(config, _step("train-person-classifier"))
 
 
 def test_tensorboard_that_is_missing_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +279,7 @@ def test_tensorboard_that_is_missing_is_told_before(monkeypatch: pytest.MonkeyPa
     config = Config(device="cpu")
     config.logs = replace(config.logs, tensorboard=True)
     with pytest.raises(ConfigError, match=r"pip install 'wsss_fast\[tensorboard\]'"):
-        start_training(config, config.irnet, _step("train-irnet"))
+        start_training(config, _step("train-irnet"))
 
 
 class Idle(nn.Module):

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from wsss_fast._processes import from_first, is_lost_process, process_count, process_rank
-from wsss_fast.config import Config, ConfigError, TrainingConfig
+from wsss_fast.config import Config, TrainingConfig
 from wsss_fast.data import ImageSet
 from wsss_fast.data.training_loader import Batch, Epochs, ReadTarget, TrainingLoader
 from wsss_fast.data.transforms import Transform
@@ -17,34 +17,21 @@ from wsss_fast.files import save_tensors
 from wsss_fast.steps._checkpoints import Checkpoints
 from wsss_fast.steps._device import make_fabric
 from wsss_fast.steps._log import check_tensorboard
-from wsss_fast.steps._ranks import ranks
+from wsss_fast.steps._shares import check_shares
 from wsss_fast.steps._step import Step, StepError
 from wsss_fast.steps._training_loop import LossParts, Network, TrainingLoop
 
 __all__ = ["LossParts", "Network", "fit", "start_training", "training_loader"]
 
-_SECTIONS = {
-    "train-classifier": "classifier",
-    "train-person-classifier": "person.classifier",
-    "train-irnet": "irnet",
-    "train-segmenter": "segmenter",
-    "retrain-segmenter": "segmenter",
-}
 
-
-def start_training(config: Config, training: TrainingConfig, this: Step) -> Fabric:
+def start_training(config: Config, this: Step) -> Fabric:
     """The engine, once it is sure that the config can be had; several processes meet here.
 
     Raises `ConfigError` for a batch size that the processes cannot share, a TensorBoard that is not there
     and a device that is not there.
     """
     check_tensorboard(config.logs)
-    world = ranks().world
-    if training.batch_size % (world * training.accumulate):
-        raise ConfigError(
-            f"{_SECTIONS[this.name]}.batch_size: expected a multiple of {world * training.accumulate} "
-            f"({world} processes, accumulate {training.accumulate}), got {training.batch_size}"
-        )
+    check_shares(config, this.name)
     return make_fabric(config)
 
 

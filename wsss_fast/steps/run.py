@@ -10,6 +10,7 @@ from wsss_fast.config import Config
 from wsss_fast.files import NoMasksError
 from wsss_fast.steps._graph import graph
 from wsss_fast.steps._ranks import ranks
+from wsss_fast.steps._shares import check_shares
 from wsss_fast.steps._states import waiting_for
 
 _POLL_SECONDS = 0.5
@@ -32,6 +33,9 @@ def run(config: Config) -> Path:
     """
     start = time.perf_counter()
     of = ranks()
+    for name, node in graph(config).items():
+        if node.collective:
+            check_shares(config, name)  # now, and not after days of earlier steps
     for name, node in graph(config).items():
         _timed(name, f"wsss_fast.steps.{name.replace('-', '_')}", config)
         _wait(Path(config.output) / name, collective=node.collective)

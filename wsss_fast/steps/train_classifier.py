@@ -50,7 +50,7 @@ def train_classifier(config: Config) -> None:
 
 def train(config: Config, this: Step, training: ClassifierConfig, columns: Sequence[int]) -> None:
     """Train a classifier of the classes ``columns`` (of the image labels) in the step ``this``."""
-    fabric = start_training(config, training, this)
+    fabric = start_training(config, this)
     mean, std = normalization(training.backbone)
     images, epochs = training_images(training, columns, open_images(config.data, "train"), this)
     validation = Selection(open_images(config.data, "val"), columns)

@@ -29,7 +29,7 @@ def train_irnet(config: Config) -> None:
         if this.done:
             return
         training = config.irnet
-        fabric = start_training(config, training, this)
+        fabric = start_training(config, this)
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
         regions = this.folder.parent / "make-ir-labels" / "train"

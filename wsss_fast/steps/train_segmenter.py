@@ -53,7 +53,7 @@ def train_segmenter(config: Config) -> None:
 def train_on(config: Config, this: Step, model: nn.Module, images: ImageSet, targets: ReadTarget) -> None:
     """Train a segmenter on images with what ``targets`` reads for them, by the config's ``segmenter``."""
     training = config.segmenter
-    fabric = start_training(config, training, this)
+    fabric = start_training(config, this)
     mean, std = normalization(training.backbone)
     transform = segmenter_transform(
         image_size=training.image_size,
