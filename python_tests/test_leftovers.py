@@ -58,3 +58,18 @@ def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.Mon
     for name in "abc":
         files.write_json(tmp_path / f"{name}.json", {})
     assert looked == [str(tmp_path)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a system that tells the state of a process")
+def test_a_process_that_has_ended_is_not_running_before_its_parent_asks() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert files.is_running(process.pid)
+        assert process.stdin is not None
+        process.stdin.close()
+        for _ in range(200):
+            if not files.is_running(process.pid):
+                break
+            time.sleep(0.05)
+        os.kill(process.pid, 0)  # its number is still taken
+        assert not files.is_running(process.pid)
+    assert not files.is_running(process.pid)

@@ -185,7 +185,17 @@ def is_running(number: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    return not _has_ended(number)
+
+
+def _has_ended(number: int) -> bool:
+    """Whether a process is only there until its parent, perhaps a slow first one of a container, asks for
+    its exit code."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):  # no such system, or it has gone
+        return False
+    return state in (b"Z", b"X")
 
 
 @functools.lru_cache(maxsize=1)
