@@ -30,6 +30,7 @@ from wsss_fast.config_file import (
     save,
 )
 from wsss_fast.files import DataError, WriteError
+from wsss_fast.steps._ranks import ranks
 
 _PIPELINE = {
     "jsonargparse": "jsonargparse",
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if accident is None:
             raise
         return fail(1, accident, _GOES_ON)
-    if name in ("report", "run", "demo"):
+    if name in ("report", "run", "demo") and ranks().first:
         print(f"report: {result}")
     return 0
 
