@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss_fast.data.decode import read_image
-from wsss_fast.data.image_set import ImageSet, check_mask
-from wsss_fast.files import read_mask
+from wsss_fast.data.image_set import ImageSet
 
 
 class ImageFiles(ImageSet):
@@ -31,12 +30,6 @@ class ImageFiles(ImageSet):
 
     def image(self, index: int) -> np.ndarray:
         return read_image(self._paths[index])
-
-    def mask(self, index: int) -> np.ndarray | None:
-        path = self.mask_source(index)
-        if path is None:
-            return None
-        return check_mask(path, read_mask(path), self.image(index), len(self.classes))
 
     def mask_source(self, index: int) -> str | None:
         path = self._masks / f"{self.name(index)}.png"

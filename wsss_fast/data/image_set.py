@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from wsss_fast.files import MAX_CLASSES, DataError, PathLike, ignore_of, mask_dtype
+from wsss_fast.files import MAX_CLASSES, DataError, PathLike, ignore_of, mask_dtype, read_mask
 
 
 class ImageSet(ABC):
@@ -64,7 +64,6 @@ class ImageSet(ABC):
         """The path of the file that `mask` would read; None where there is none."""
         return None
 
-    @abstractmethod
     def mask(self, index: int) -> np.ndarray | None:
         """The true mask ``[H,W]``: class ids and the ignore label; None where there is none.
 
@@ -73,6 +72,10 @@ class ImageSet(ABC):
 
         For evaluation only: the method learns from `labels`.
         """
+        path = self.mask_source(index)
+        if path is None:
+            return None
+        return check_mask(path, read_mask(path), self.image(index), len(self.classes))
 
 
 def check_classes(file: PathLike, classes: Sequence[str]) -> tuple[str, ...]:

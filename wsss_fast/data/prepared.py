@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from wsss_fast.data.decode import read_image
-from wsss_fast.data.image_set import ImageSet, check_mask, check_name
+from wsss_fast.data.image_set import ImageSet, check_name
 from wsss_fast.data.index_file import SUFFIX, IndexFile
-from wsss_fast.files import DataError, PathLike, read_mask
+from wsss_fast.files import DataError, PathLike
 
 
 class Prepared(ImageSet):
@@ -72,12 +72,6 @@ class Prepared(ImageSet):
         unreadable: Callable[[int, DataError], None] | None = None,
     ) -> np.ndarray:
         return self.index.label_matrix(indices)
-
-    def mask(self, index: int) -> np.ndarray | None:
-        path = self.mask_source(index)
-        if path is None:
-            return None
-        return check_mask(path, read_mask(path), self.image(index), len(self.classes))
 
     def mask_source(self, index: int) -> str | None:
         mask = self.index.entry(index).mask

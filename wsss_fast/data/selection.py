@@ -53,6 +53,3 @@ class Selection(ImageSet):
             return super().label_matrix(indices, unreadable)
         chosen = self.indices if indices is None else np.asarray(self.indices)[np.asarray(indices, np.int64)]
         return self.images.label_matrix(chosen)[:, self.columns]
-
-    def mask(self, index: int) -> np.ndarray | None:
-        return None

@@ -28,6 +28,9 @@ UNLABELLED, DUPLICATE = "unlabelled", "duplicate"
 USELESS = {MISSING_IMAGE, CORRUPT_IMAGE, MISSING_ANNOTATION, CORRUPT_ANNOTATION}
 """What keeps an image out of the index."""
 
+MASKLESS = {MISSING_MASK, CORRUPT_MASK}
+"""What leaves an image without its mask."""
+
 
 class Problem(NamedTuple):
     kind: str

@@ -40,9 +40,11 @@ class SplitReport:
     def find(self, kind: str, name: str, file: str, reason: str) -> None:
         self.findings.setdefault(kind, []).append(Finding(name, file, reason))
 
-    def count(self, labels: tuple[int, ...]) -> None:
+    def count(self, labels: tuple[int, ...], *, with_mask: bool) -> None:
+        """An image that can be used."""
         self.labels = self.labels or [0] * len(self.classes)
         self.written += 1
+        self.with_mask += with_mask
         for k in labels:
             self.labels[k] += 1
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from wsss_fast.data.index_file import SUFFIX, write_index
 from wsss_fast.files import DataError
-from wsss_fast.prepare._examine import CORRUPT_MASK, MISSING_MASK, USELESS, Check, Examiner, Job
+from wsss_fast.prepare._examine import MASKLESS, USELESS, Check, Examiner, Job
 from wsss_fast.prepare._journal import examine_all
 from wsss_fast.prepare._report import Report
 
@@ -59,12 +59,11 @@ def prepare_split(
                 continue
             if not seen.labels and split == "train" and settings.unlabelled == "leave-out":
                 continue
-            mask = "" if seen.has(MISSING_MASK, CORRUPT_MASK) else job.mask
+            mask = "" if seen.has(*MASKLESS) else job.mask
             labels = np.zeros(len(report.classes), bool)
             labels[list(seen.labels)] = True
             index.add(job.name, job.image, mask, labels)
-            into.count(seen.labels)
-            into.with_mask += bool(mask)
+            into.count(seen.labels, with_mask=bool(mask))
         if not index.count:
             report.write(settings.destination)
             raise DataError(

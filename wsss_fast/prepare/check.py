@@ -6,7 +6,7 @@ from typing import get_args
 
 from wsss_fast.config import ConfigError, DataConfig, Split
 from wsss_fast.data import open_images
-from wsss_fast.prepare._examine import USELESS, SetExaminer
+from wsss_fast.prepare._examine import MASKLESS, USELESS, SetExaminer
 from wsss_fast.prepare._journal import examine_all
 from wsss_fast.prepare._report import Report
 from wsss_fast.prepare._split import Settings
@@ -28,10 +28,8 @@ def check_data(data: DataConfig, settings: Settings) -> Report:
         for index, seen in examine_all(examiner, order, journal, settings.workers, f"check {split}"):
             report.take(split, images.name(index), images.source(index), seen)
             if not seen.has(*USELESS):
-                into.count(seen.labels)
-                into.with_mask += images.mask_source(index) is not None and not any(
-                    problem.kind.endswith("mask") for problem in seen.problems
-                )
+                masked = images.mask_source(index) is not None and not seen.has(*MASKLESS)
+                into.count(seen.labels, with_mask=masked)
     assert report is not None
     report.write(settings.destination)
     return report
