@@ -19,15 +19,26 @@ CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradie
 	ops/test_random_walk_cuda.py ops/test_path_affinity.py ops/test_path_affinity_cuda.py ops/test_cam_fusion.py \
 	ops/test_cam_fusion_cuda.py ops/test_tta.py ops/test_tta_cuda.py nn/test_dense_crf.py nn/test_dense_crf_loss.py \
 	nn/test_affinity_displacement_loss.py nn/test_affinity_displacement_loss_cuda.py
-# AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches.
-RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
-	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
+# AddressSanitizer has to be there before Python, and behind it the C++ runtime whose exceptions it watches. What
+# Python itself never frees is no leak of ours.
+UNDER_ASAN = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
+RUN_ON_HOST = $(UNDER_ASAN) OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
+# The CPU core under sanitizers and Valgrind: which of them, and which tests run with AddressSanitizer, once
+# with the widest instruction set and again with each of the others.
+SANITIZE := build/sanitize
+PARTS ?= address thread valgrind
+SANITIZE_TESTS := ops nn compat test_parallel_and_fork.py test_isa.py test_check_values.py \
+	$(patsubst python_tests/%,%,$(wildcard python_tests/hard_use python_tests/fuzz))
+SANITIZE_ISA_TESTS := ops test_parallel_and_fork.py
+
+.PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
 	@echo "make test-cuda-host  only the tests of the CUDA kernels, which run on the host for it; no GPU is needed"
+	@echo "make sanitize  the ops under AddressSanitizer, ThreadSanitizer and Valgrind (PARTS=\"address thread valgrind\")"
 	@echo "make cuda-all  compile the CUDA kernels for every architecture that nvcc knows, warnings as errors"
 	@echo "make lint   ruff, clang-format and mypy"
 	@echo "make dev    build the extension into the source tree, for work on it"
@@ -78,6 +89,28 @@ $(CUDA_HOST)/.made: $(VENV)/.made $(SOURCES)
 
 test-cuda-host: $(VENV)/.test $(CUDA_HOST)/.made
 	cd python_tests && $(RUN_ON_HOST) $(abspath $(BIN))/pytest -c ../pyproject.toml --device cuda-host $(CUDA_HOST_TESTS)
+
+# The driver, and for the tests an installed package. Not stripped, as above.
+$(SANITIZE)/address/.made: $(VENV)/.made $(SOURCES)
+	rm -rf $(SANITIZE)/address/package
+	CXX="$(CXX)" $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
+		--target $(SANITIZE)/address/package -C build-dir=$(SANITIZE)/address \
+		-C build.targets='_C;wsss_fast_driver' -C cmake.define.WSSS_FAST_CUDA=OFF \
+		-C cmake.define.WSSS_FAST_SANITIZE=ADDRESS -C cmake.define.WSSS_FAST_WERROR=ON -C install.strip=false .
+	touch $@
+
+$(SANITIZE)/thread/.made $(SANITIZE)/valgrind/.made: $(SANITIZE)/%/.made: $(VENV)/.dev $(SOURCES)
+	CXX="$(CXX)" $(BIN)/cmake -S . -B $(SANITIZE)/$* -G Ninja -DWSSS_FAST_CUDA=OFF -DWSSS_FAST_WERROR=ON \
+		-DWSSS_FAST_SANITIZE=$(if $(filter thread,$*),THREAD,OFF) -DCMAKE_CXX_FLAGS=-g \
+		-DPython_EXECUTABLE=$(abspath $(BIN)/python) -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+		-Dpybind11_DIR=$$($(BIN)/python -m pybind11 --cmakedir)
+	$(BIN)/cmake --build $(SANITIZE)/$* --target wsss_fast_driver
+	touch $@
+
+sanitize: $(VENV)/.test $(PARTS:%=$(SANITIZE)/%/.made)
+	$(BIN)/python scripts/sanitize.py $(PARTS) --tests "$(SANITIZE_TESTS)" --isa-tests "$(SANITIZE_ISA_TESTS)" \
+		--pytest '$(UNDER_ASAN) OMP_NUM_THREADS=2 PYTHONPATH=$(abspath $(SANITIZE)/address/package) \
+		$(abspath $(BIN))/pytest -c ../pyproject.toml'
 
 cuda-all: $(VENV)/.dev
 	archs=$$($(or $(CUDACXX),nvcc) --list-gpu-arch | sed -nE 's/^compute_(7[5-9]|[89].|1..)$$/\1-real/p' | paste -sd';') && \

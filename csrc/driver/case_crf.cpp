@@ -41,10 +41,10 @@ struct Problem {
     Problem(const Size& of, const Form& how, Random random)
         : size(of),
           form(how),
-          image_bytes(random.array<std::uint8_t>(of.images * 3 * of.pixels(), 0, 256)),
-          image(random.array<T>(of.images * 3 * of.pixels(), 0, 255)),
+          image_bytes(random.array<std::uint8_t>(of.images * 3 * of.pixels(), 90, 160)),
+          image(random.array<T>(of.images * 3 * of.pixels(), 90, 160)),
           unary(random.array<T>(outputs(), 0, 3)),
-          features(random.array<T>(of.images * kDims * of.pixels(), -2, 2)),
+          features(random.array<T>(of.images * kDims * of.pixels(), -1, 1)),
           diagonal(random.array<T>(how.classes, -4, 0)),
           matrix(random.array<T>(how.classes * how.classes, -2, 1)) {
         CrfKernel<T> near;

@@ -23,7 +23,7 @@ struct Problem {
         : dims(d),
           points(count),
           channels(per_point),
-          features(random.array<T>(d * count, -3, 3)),
+          features(random.array<T>(d * count, -1, 1)),
           values(random.array<T>(per_point * count, 0, 1)),
           others(random.array<T>(per_point * count, 0, 1)) {}
 
