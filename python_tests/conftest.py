@@ -106,7 +106,7 @@ def _skip_without_pipeline() -> None:
 
 @pytest.fixture
 def sizes_from_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``torch.compile(fullgraph=True)`` takes sizes that depend on values; before torch 2.10 if it is told to."""
+    """``torch.compile(fullgraph=True)`` takes sizes that depend on data; before torch 2.10 if told so."""
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
         monkeypatch.setattr("torch._dynamo.config.capture_dynamic_output_shape_ops", True)
 
