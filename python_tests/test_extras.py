@@ -1,4 +1,4 @@
-"""Without the extra `pipeline`, or with one of its packages missing: what works, and what says how to install it."""
+"""Without the extra `pipeline`, or with one of its packages missing: what works, and what says so."""
 
 from __future__ import annotations
 
@@ -116,9 +116,8 @@ def test_without_the_whole_extra_all_packages_are_named_at_once(found: dict[str,
 
 
 def test_the_packages_are_those_of_the_extra() -> None:
-    block = re.search(
-        r"^pipeline = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE
-    )
+    text = (ROOT / "pyproject.toml").read_text()
+    block = re.search(r"^pipeline = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert block is not None
     declared = re.findall(r'^  "([\w-]+)', block[1], re.MULTILINE)
     assert sorted(name.lower() for name in PIPELINE.values()) == sorted(declared)
