@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_NOT_IN_SDIST = (".ci/",)
+_NOT_IN_SDIST = (".ci/", ".github/")
 """What git tracks and the source distribution leaves out, as pyproject.toml says."""
 
 _IN_WHEEL = (
