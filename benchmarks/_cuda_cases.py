@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+import _cpu
 import _cuda
 import _cuda_timing
 import _cuda_work
-import _machine
 import _monai_peer
 import _ours
 import _peer
@@ -79,7 +79,7 @@ def _beside_cpu(
 ) -> Iterator[Row]:
     """Against our CPU kernels on all cores and on one, and against pydensecrf, which has one thread."""
     problems = [problem(image, classes, k) for k, image in enumerate(setting.images[: PEER_PICTURES + 1])]
-    for count in sorted({1, _machine.cores()}, reverse=True):
+    for count in sorted({1, _cpu.cores()}, reverse=True):
         with threads(count):
             cpu = [_wall(partial(_ours.crf, p.image, p.unary[0], bilateral)) for p in problems]
         yield times(name, f"our CPU, {count} thread{'s' if count > 1 else ''}", cpu[1:], ours, None, count)

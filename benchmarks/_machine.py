@@ -12,34 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _cpu
 import torch
 
 import wsss_fast
 
 # Instruction sets that decide which kernels run.
 _ISA = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl")
-_NO_MODEL = {"amd", "intel", "cpu", "processor", "core", "genuine", "r", "tm"}
 _NO_GPU_MODEL = {"nvidia", "geforce", "tesla", "quadro"}
-
-
-def _cpuinfo() -> dict[str, str]:
-    """Of the first processor; empty where the system has no such file."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    first = path.read_text().split("\n\n")[0]
-    return dict(re.findall(r"^(.*?)\s*:\s*(.*)$", first, re.MULTILINE))
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def name() -> str:
     """Such as ``epyc-2cores_torch2.14.1_wsss_fast0.1.0``."""
-    words = re.findall(r"[a-z0-9]+", _cpuinfo().get("model name", "").lower())
-    model = next((word for word in words if word not in _NO_MODEL), platform.machine().lower())
-    return f"{model}-{cores()}cores_{_versions()}"
+    return f"{_cpu.name()}_{_versions()}"
 
 
 def gpu_name() -> str:
@@ -81,13 +66,13 @@ def _others_seconds() -> float:
 
 def describe(peer: str | None = None) -> dict[str, Any]:
     """``peer`` is a distribution of the package index."""
-    cpu = _cpuinfo()
+    cpu = _cpu.cpuinfo()
     flags = cpu.get("flags", "").split()
     return {
         "cpu": cpu.get("model name", platform.machine()),
         "cpu_family": cpu.get("cpu family"),
         "cpu_model": cpu.get("model"),
-        "cores": cores(),
+        "cores": _cpu.cores(),
         "isa": [isa for isa in _ISA if isa in flags],
         "wsss_fast": wsss_fast.build_info(),
         **({} if peer is None else {"peer": f"{peer} {_version(peer)}"}),

@@ -104,6 +104,13 @@ def _skip_without_pipeline() -> None:
         pytest.importorskip(module, reason="needs the pipeline extra")
 
 
+@pytest.fixture
+def sizes_from_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``torch.compile(fullgraph=True)`` takes sizes that depend on data; before torch 2.10 if told so."""
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
+        monkeypatch.setattr("torch._dynamo.config.capture_dynamic_output_shape_ops", True)
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """All steps once, on generated images. Treat it as read-only."""

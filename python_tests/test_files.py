@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("PIL", reason="needs the pipeline extra")
+
 from PIL import Image
 
 from wsss_fast import files

@@ -100,3 +100,15 @@ def test_build_info_tells_what_was_built() -> None:
     info = wsss_fast.build_info()
     assert info["version"] == wsss_fast.__version__
     assert info["cuda"] is (cuda_kernels() != "none")
+
+
+def test_the_versions_of_python_agree() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    named = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', text)
+    assert [int(minor) for minor in named] == list(range(10, 14))
+    lowest = re.search(r'requires-python = ">=3\.(\d+)"', text)
+    assert lowest is not None
+    assert lowest[1] == named[0]
+    wheels = re.search(r'^build = "(.+)"', text, re.MULTILINE)
+    assert wheels is not None
+    assert wheels[1].split() == [f"cp3{minor}-*" for minor in named]

@@ -14,10 +14,11 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip("wsss_fast.steps", reason="needs the pipeline extra")
+
 from made_up_run import CLASSES, SIZE, MadeUpImages, made_up_config, make_up_run
 from PIL import Image
-
-pytest.importorskip("matplotlib", reason="needs the pipeline extra")
 
 from wsss_fast import report as module
 from wsss_fast._report_charts import training_charts

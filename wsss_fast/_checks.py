@@ -124,9 +124,9 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> str:
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """``value`` as an int in [low, high]; booleans and floats are refused."""
     bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    # What torch.compile has in place of an int stays that: it has no __index__, and torch 2.4 cannot ask.
+    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
         raise TypeError(wrong(name, bounds, describe(value)))
-    # What torch.compile has in place of an int stays that: it has no __index__.
     number: int = value if isinstance(value, int) else int(value.__index__())
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))

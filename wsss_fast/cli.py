@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsss_fast._extras import MissingPackageError, need_pipeline
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.config_file import (
@@ -30,24 +31,6 @@ from wsss_fast.config_file import (
     save,
 )
 from wsss_fast.files import DataError, WriteError
-from wsss_fast.steps._ranks import ranks
-
-_PIPELINE = {
-    "jsonargparse": "jsonargparse",
-    "yaml": "PyYAML",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "segmentation_models_pytorch": "segmentation-models-pytorch",
-    "torchmetrics": "torchmetrics",
-    "lightning_fabric": "lightning-fabric",
-    "safetensors": "safetensors",
-    "tqdm": "tqdm",
-    "jinja2": "Jinja2",
-    "matplotlib": "matplotlib",
-    "PIL": "Pillow",
-    "pycocotools": "pycocotools",
-}
-"""Modules that only the pipeline needs, with the names of their packages."""
 
 
 class _Command(NamedTuple):
@@ -132,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
 
     try:
+        need_pipeline("this command")
         if name == "prepare":
             from wsss_fast.prepare.command import prepare
 
@@ -143,11 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = _carry_out(name, config)
     except (_UsageError, ConfigError) as error:
         return fail(2, error, f"`wsss-fast {name} --help` lists every key with its default.")
-    except ModuleNotFoundError as error:
-        package = _PIPELINE.get((error.name or "").partition(".")[0])
-        if package is None:
-            raise
-        return fail(1, f"this command needs {package}, which is not installed", _install_hint())
+    except MissingPackageError as error:
+        return fail(1, error)
     except KeyboardInterrupt:
         return fail(130, "interrupted", _GOES_ON)
     except Exception as error:
@@ -157,6 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if accident is None:
             raise
         return fail(1, accident, _GOES_ON)
+    from wsss_fast.steps._ranks import ranks  # not before it is known that the steps can be imported
+
     if name in ("report", "run", "demo") and ranks().first:
         print(f"report: {result}")
     return 0
@@ -323,10 +306,6 @@ def _accident(error: Exception) -> str | None:
 
         return lost_worker(error)
     return None
-
-
-def _install_hint() -> str:
-    return "The three steps need more than the ops do: pip install 'wsss_fast[pipeline]'"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+pytest.importorskip("PIL", reason="needs the pipeline extra")
+
 from PIL import Image
 
 from wsss_fast.data import decode

@@ -7,8 +7,11 @@ from typing import Literal
 import pytest
 import torch
 from conftest import close
-from tiny_run import use_every_branch
 from torch import Tensor, nn
+
+pytest.importorskip("wsss_fast.models", reason="needs the pipeline extra")
+
+from tiny_run import use_every_branch
 
 from wsss_fast.config import BackboneConfig, CamsConfig, ConfigError
 from wsss_fast.models.activation_maps import activation_maps

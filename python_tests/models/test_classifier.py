@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_run import use_every_branch
 from torch import nn
+
+pytest.importorskip("wsss_fast.models", reason="needs the pipeline extra")
+
+from tiny_run import use_every_branch
 
 from wsss_fast.config import BackboneConfig, ConfigError
 from wsss_fast.models.backbone import feature_backbone

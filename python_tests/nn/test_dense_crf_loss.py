@@ -165,6 +165,7 @@ def test_same_bits_at_any_thread_count(threads: Callable[[int], None]) -> None:
 
 
 @traced
+@pytest.mark.usefixtures("sizes_from_data")
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 @pytest.mark.parametrize("with_roi", [False, True])
 def test_compiles_without_graph_break(scale: float, with_roi: bool) -> None:

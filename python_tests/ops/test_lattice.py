@@ -198,6 +198,7 @@ def test_opcheck_of_building() -> None:
 
 
 @traced
+@pytest.mark.usefixtures("sizes_from_data")
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_compile_with_the_lattice_built_inside(dynamic: bool | None) -> None:
     def loss(f: Tensor, v: Tensor) -> Tensor:

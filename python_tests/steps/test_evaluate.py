@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("wsss_fast.steps", reason="needs the pipeline extra")
+
 from made_up_run import SIZE, MadeUpImages, half, made_up_config, make_up_run
 from PIL import Image
-
-pytest.importorskip("matplotlib", reason="needs the pipeline extra")
 
 from wsss_fast.config import CrfConfig, EvaluateConfig
 from wsss_fast.files import DataError, read_mask, read_npz, write_json, write_mask, write_npz

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("wsss_fast.steps", reason="needs the pipeline extra")
+
+
 from wsss_fast.config import LogsConfig
 from wsss_fast.steps._log import TrainingLog, write_history
 

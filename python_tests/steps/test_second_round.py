@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.importorskip("wsss_fast.steps", reason="needs the pipeline extra")
+
+
 from wsss_fast.config import Config
 from wsss_fast.data import open_images
 from wsss_fast.files import load_tensors, read_json, read_mask, save_tensors

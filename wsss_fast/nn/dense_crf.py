@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -102,7 +101,7 @@ class DenseCRF(nn.Module):
             expected = f"[N,{self.classes},H,W] (the layer's classes)"
             raise ValueError(_checks.wrong("logits", expected, logits))
         kernels = [
-            replace(kernel, compat=self.compatibility * weight)
+            _with_compat(kernel, self.compatibility * weight)
             for kernel, weight in zip(self.kernels, self.kernel_weights.unbind(), strict=True)
         ]
         return crf(
@@ -130,6 +129,13 @@ def _first_weight(k: int, kernel: Kernel) -> float:
         expected = "a number (where the learned weight starts)"
         raise ValueError(_checks.wrong(f"compat of kernel {k}", expected, kernel.compat))
     return float(cast(float, kernel.compat))
+
+
+def _with_compat(kernel: Kernel, compat: Tensor) -> Kernel:
+    """The kernel with another compat; `dataclasses.replace` does not compile before torch 2.5."""
+    if isinstance(kernel, Bilateral):
+        return Bilateral(kernel.sxy, kernel.srgb, compat)
+    return Gaussian(cast(Gaussian, kernel).sxy, compat)
 
 
 def _widths(kernel: Kernel) -> str:

@@ -78,7 +78,8 @@ class DenseCRFLoss(nn.Module):
 
     Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
     image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the
-    batch are kept for the backward pass, up to 300 bytes a pixel. N = 0 gives 0.
+    batch are kept for the backward pass, up to 300 bytes a pixel. N = 0 gives 0. It compiles without a graph
+    break; torch before 2.10 needs ``torch._dynamo.config.capture_dynamic_output_shape_ops = True`` for that.
 
     >>> import torch, wsss_fast
     >>> loss = wsss_fast.nn.DenseCRFLoss(weight=2e-9, sigma_rgb=15, sigma_xy=100, scale_factor=0.5)

@@ -100,7 +100,8 @@ class PermutohedralLattice:
     and axis, and building and filtering give the same bits at any thread count. On CUDA it takes twice as
     much (and about ``60 P (d+1)`` bytes while it is built), an item gives the same bits in any batch and
     run, and one with NaN, infinite or unreachable features filters everything to NaN, as values are not
-    looked at. Both may stand inside ``torch.compile(fullgraph=True)``.
+    looked at. Both may stand inside ``torch.compile(fullgraph=True)``; for building in it, torch before 2.10
+    needs ``torch._dynamo.config.capture_dynamic_output_shape_ops = True``.
 
     >>> import torch, wsss_fast
     >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
