@@ -322,7 +322,7 @@ class Pair:
             *((n, TypeError) for n in (1.5, math.nan, math.inf, None, True, "3", [3], 3j, np.float64(3))),
         ]
         for item, error in items:
-            text = "1e400" if item == 10**400 else repr(item)
+            text = repr(item)[:12]
             yield Odd(f"({text}, 4)", (item, 4), Raises(error))
             yield Odd(f"(3, {text})", (3, item), Raises(error))
         if good is not None:

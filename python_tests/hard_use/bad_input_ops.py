@@ -105,6 +105,7 @@ def _compats() -> Kind:
             "a set": {1.0},
             "a list of str": ["a", "b", "c"],
             "a list of None": [None, None, None],
+            "1e400 in a list": [1.0, 10**400, 1.0],
             "a ragged list": [[1.0, 2.0], [3.0]],
             "a complex array": np.full(3, 1j),
             "a bool array": np.full(3, True),
@@ -127,7 +128,6 @@ def _compats() -> Kind:
         "-1e300": -1e300,
         "a NaN in a list": [1.0, math.nan, 1.0],
         "1e300 in a list": [1.0, 1e300, 1.0],
-        "1e400 in a list": [1.0, 10**400, 1.0],
         "an inf in a matrix": [[1.0, 2.0, math.inf]] * 3,
         "an inf in a tensor": torch.tensor([1.0, 2.0, math.inf]),
         "1e300 in a tensor": torch.tensor([1.0, 2.0, 1e300], dtype=FLOAT64),
@@ -293,7 +293,7 @@ def _crf_entries() -> list[Entry]:
                 (
                     ("one", [bytes_(3, 4, 5)], Raises(ValueError, "unary")),
                     ("none", [], Raises(ValueError, "unary")),
-                    ("None in it", [bytes_(3, 4, 5), None], Raises(TypeError, "image[1]")),
+                    ("None in it", [bytes_(3, 4, 5).byte(), None], Raises(TypeError, "image[1]")),
                     ("a list in it", [bytes_(3, 4, 5).byte(), [bytes_(3, 4, 5)]], Raises(TypeError, "image[1]")),
                     ("another size", [bytes_(3, 4, 5).byte(), bytes_(3, 5, 4).byte()], Raises(ValueError, "image[1]")),
                     ("a tuple", tuple(bytes_(3, 4, 5).byte() for _ in range(2)), Gives()),
@@ -368,7 +368,7 @@ def _lattice(features: Any, capacity: Any = None) -> list[Any]:
 
 def _plain_lattice(features: Tensor, capacity: Any = None) -> list[Any]:
     values = torch.arange(float(features.numel() // features.shape[1])) / 7
-    values = values.reshape(len(features), 1, -1)
+    values = values.reshape(len(features), 1, features[0, 0].numel() if len(features) else 0)
     lattices = [plain_crf.PermutohedralLattice(item.flatten(1)) for item in features]
     filtered = [lattice.filter(v) for lattice, v in zip(lattices, values, strict=True)]
     count, _, *space = features.shape
@@ -450,7 +450,8 @@ def _plain_walk(cam: Tensor, boundary: Tensor, **options: Any) -> Tensor:
     if cam.numel() == 0:
         return cam.clone()
     options = {k: v for k, v in options.items() if k in ("radius", "beta", "exp_times")}
-    return plain_walk.random_walk(cam, boundary, **options)
+    pairs = zip(cam, boundary, strict=True)
+    return torch.stack([plain_walk.random_walk(c, b, **options) for c, b in pairs])
 
 
 def _walk_entries() -> list[Entry]:
@@ -499,7 +500,7 @@ def _walk_entries() -> list[Entry]:
                 "boundary": ListOf(Of("chw", tied="chw", ranks=(4,), bad=outside), empty=Raises(ValueError)),
             },
             truth=lambda cam, boundary, radius: [
-                _plain_walk(c[None], b[None], radius=radius, beta=10, exp_times=8)[0]
+                plain_walk.random_walk(c, b, radius=radius) if c.numel() else c
                 for c, b in zip(cam, boundary, strict=True)
             ],
         ),
@@ -730,12 +731,10 @@ def _layer(**arguments: Any) -> Any:
 
 
 def _loss_input() -> dict[str, Any]:
-    labels = bytes_(2, 5, 6).remainder(3).byte()
-    labels[0, :2] = 255
     return {
         "boundary_logits": 4 * uniform(2, 1, 5, 6) - 2,
         "displacement": 4 * uniform(2, 2, 5, 6, seed=1) - 2,
-        "labels": labels,
+        "labels": bytes_(2, 5, 6).remainder(3).byte(),
     }
 
 
@@ -823,15 +822,15 @@ def _dense_crf_entries() -> list[Entry]:
                     extreme={
                         "3e38": (HUGE, Gives("finite")),
                         "-3e38": (-HUGE, Gives("finite")),
-                        "NaN": (math.nan, Raises(ValueError, "logits")),
-                        "inf": (math.inf, Raises(ValueError, "logits")),
+                        "NaN": (math.nan, Raises(ValueError, "unary")),
+                        "inf": (math.inf, Raises(ValueError, "unary")),
                     },
                 ),
             },
             truth=lambda image, logits: plain_crf.crf(image, -logits, iterations=2),
             more=lambda: [
                 ("logits", Odd("-inf for a class", -_impossible(everything=False), Gives("truth"))),
-                ("logits", Odd("-inf for a pixel", -_impossible(everything=True), Raises(ValueError))),
+                ("logits", Odd("-inf for a pixel", -_impossible(everything=True), Raises(ValueError, "unary"))),
                 ("logits", Odd("a list", [uniform(3, 4, 5)], Raises(TypeError))),
                 ("image", Odd("a list", [uniform(3, 4, 5)], Raises(TypeError))),
             ],
@@ -841,7 +840,7 @@ def _dense_crf_entries() -> list[Entry]:
 
 def _loss_entries() -> list[Entry]:
     loss = nn.AffinityDisplacementLoss(2)
-    crf_loss = nn.DenseCRFLoss(1.0, 15.0, 100.0, 0.5)
+    crf_loss = nn.DenseCRFLoss(1.0, 15.0, 50.0)
     tied = {"tied": "Nchw", "ranks": ()}
     return [
         Entry(
@@ -865,7 +864,7 @@ def _loss_entries() -> list[Entry]:
                     extreme={what: (v, Gives("finite")) for what, v in _far().items()},
                 ),
                 "displacement": Of("Nchw", **tied, bad=not_finite(), fine={"-0": -0.0, "1e30": 1e30}),
-                "labels": Of("Nhw", tied="Nhw", same=(torch.int16, torch.int32, torch.int64), grad="none"),
+                "labels": Of("Nhw", tied="Nhw", same=INTEGERS, fine={"255": 255}, grad="none"),
             },
             truth=lambda **arguments: plain_loss.affinity_displacement_loss(**arguments, radius=2),
             more=lambda: [
@@ -910,22 +909,23 @@ def _loss_entries() -> list[Entry]:
                     "NCHW",
                     tied="NCHW",
                     same=(BYTE, FLOAT64),
-                    extreme={
-                        what: (v, Raises(ValueError)) for what, v in {**not_finite(), "-1": -1.0, "256": 256.0}.items()
-                    },
+                    bad={**not_finite(), "-1": -1.0, "256": 256.0},
                     grad="refused",
                 ),
                 "probs": Of("NCHW", tied="NHW", least={"C": 1}, bad={**not_finite(), "3e38": HUGE, "-3e38": -HUGE}),
-                "roi": Of("NHW", tied="NHW", grad="refused", optional=True),
+                "roi": Of(
+                    "NHW",
+                    tied="NHW",
+                    bad={**not_finite(), "-1": -1.0, "1.5": 1.5},
+                    fine={"0": 0.0, "1": 1.0},
+                    grad="refused",
+                    optional=True,
+                ),
             },
             truth=_plain_crf_loss,
             more=lambda: [
                 ("roi", Odd("None", None, Gives("finite"))),
                 ("roi", Odd("all of it", torch.ones(2, 4, 6, dtype=torch.bool), Gives("finite"))),
-                *(
-                    ("roi", Odd(what, torch.full((2, 4, 6), v), Raises(ValueError)))
-                    for what, v in {**not_finite(), "-1": -1.0, "1.5": 1.5, "3e38": HUGE}.items()
-                ),
             ],
         ),
     ]
@@ -936,14 +936,8 @@ def _far() -> dict[str, float]:
 
 
 def _plain_crf_loss(image: Tensor, probs: Tensor, roi: Tensor) -> Tensor:
-    """The loss of scale factor 0.5 in plain torch."""
-    from torch.nn.functional import interpolate
-
-    size = (image.shape[-2] // 2, image.shape[-1] // 2)
-    image, roi = interpolate(image, size), interpolate(roi.unsqueeze(1), size)
-    probs = interpolate(probs, size, mode="bilinear", align_corners=False)
     total = torch.zeros((), dtype=FLOAT64)
-    y, x = torch.meshgrid(torch.arange(float(size[0])), torch.arange(float(size[1])), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(float(n)) for n in image.shape[2:]), indexing="ij")
     for colours, of_classes, region in zip(image, probs, roi, strict=True):
         points = torch.cat([torch.stack([x, y]) / 50, colours / 15]).flatten(1)
         lattice = plain_crf.PermutohedralLattice(points)
@@ -1010,7 +1004,7 @@ def _tta_entries() -> list[Entry]:
                         ("bool", bytes_(2, 3, 4, 5).bool(), Raises(TypeError)),
                         ("complex", uniform(2, 3, 4, 5).to(torch.complex64), Raises(TypeError)),
                         ("sparse", uniform(2, 3, 4, 5).to_sparse(), Raises(TypeError)),
-                        ("on meta", uniform(2, 3, 4, 5).to("meta"), Raises(ValueError)),
+                        ("on meta", uniform(2, 3, 4, 5).to("meta"), Raises(ValueError, "logits")),
                         *(
                             (f"rank {r}", uniform(*[2, 3, 4, 5, 6, 7][:r]), Raises(ValueError))
                             for r in (0, 1, 2, 3, 5, 6)

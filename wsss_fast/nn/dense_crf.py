@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from wsss_fast import _checks
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
-from wsss_fast.ops.crf import DEFAULT_BILATERAL, DEFAULT_GAUSSIAN, chosen_kernels, crf, normalization_of_each
+from wsss_fast.ops.crf import (
+    DEFAULT_BILATERAL,
+    DEFAULT_GAUSSIAN,
+    IMAGE_DTYPES,
+    chosen_kernels,
+    crf,
+    normalization_of_each,
+)
 
 
 class DenseCRF(nn.Module):
@@ -83,7 +90,8 @@ class DenseCRF(nn.Module):
         output: str = "log_probs",
     ) -> None:
         super().__init__()
-        self.classes = _checks.integer("classes", classes, 1)
+        self.classes = _checks.integer("classes", classes, 1, 2**31 - 1)
+        _checks.storable("classes", (self.classes, self.classes), torch.float32)
         self.iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
         self.kernels = tuple(chosen_kernels(gaussian, bilateral, kernels))
         self.normalization = tuple(normalization_of_each(normalization, len(self.kernels)))
@@ -101,6 +109,11 @@ class DenseCRF(nn.Module):
         if logits.shape[1] != self.classes:
             expected = f"[N,{self.classes},H,W] (the layer's classes)"
             raise ValueError(_checks.wrong("logits", expected, logits))
+        count, _, height, width = logits.shape
+        if height < 1 or width < 1:
+            raise ValueError(_checks.wrong("logits", "[N,C,H,W] with H and W of at least 1", logits))
+        _checks.tensor("image", image, "[N,3,H,W]", (4,), IMAGE_DTYPES)
+        _checks.size("image", image, (count, 3, height, width), "three channels, the size of logits")
         kernels = [
             replace(kernel, compat=self.compatibility * weight)
             for kernel, weight in zip(self.kernels, self.kernel_weights.unbind(), strict=True)

@@ -254,6 +254,8 @@ def _cam_fusion(
 ) -> list[Tensor]:
     if checking(cams[0]):
         check_summands("cams", cams, "[n,k,y,x]", classes)
+    for crop in _pairs(crops):
+        _checks.storable("size", (*cams[0].shape[:2], *crop), cams[0].dtype)
     launch = _launch.cuda_cam_fusion if on_cuda(cams[0]) else _launch.cam_fusion
     return launch(cams, classes, _pairs(sizes), _pairs(crops), flipped, relu, normalize)
 

@@ -12,6 +12,7 @@ from wsss_fast._device import on_cuda
 from wsss_fast._values import check_capacity, check_features, check_filter_values, checking
 
 MAX_DIMS = 16
+MOST_CAPACITY = 2**63 - 1
 
 # The lattice of features [B,d,P] as one tensor, and how many vertices each of the B has: a tensor too, int32
 # [B], so that tracing meets no number that depends on the data but the lattice's size. B is 1 on the CPU.
@@ -49,7 +50,7 @@ def _build_fake(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]
 @torch.library.impl("wsss_fast::lattice_filter", ("CPU", "CUDA"))
 def _filter(lattices: list[Tensor], values: Tensor, dims: int, transposed: bool, check: bool) -> Tensor:
     if check and checking(values):
-        check_filter_values(values)
+        check_filter_values(values, dims)
     return _launch.lattice_filter(lattices, values, dims, transposed, check)
 
 
@@ -116,7 +117,7 @@ class PermutohedralLattice:
         features = _checks.autocast(features)
         _checks.tensor("features", features, shape, (2, 3, 4, 5))
         if capacity is not None:
-            capacity = _checks.integer("capacity", capacity, 1)
+            capacity = _checks.integer("capacity", capacity, 1, MOST_CAPACITY)
         if features.requires_grad:
             raise ValueError(
                 _checks.wrong("features", "a tensor that needs no gradient", "requires_grad=True")
@@ -153,14 +154,17 @@ class PermutohedralLattice:
         """The values, filtered.
 
         Args:
-            values: any number of channels at the points, finite, of the dtype of the features: ``[N,C,...]``
-                for features ``[N,d,...]`` and ``[C,...]`` for features without N.
+            values: any number of channels at the points, of the dtype of the features: ``[N,C,...]`` for
+                features ``[N,d,...]`` and ``[C,...]`` for features without N. Finite, and at most the
+                largest number of the dtype by ``2^(d+1)`` times the number of points, so that no sum
+                overflows (for the pixels of a photograph and d = 5 that is 1e31 in float32).
 
         Returns:
             The same shape, contiguous.
 
         Raises:
-            ValueError: a shape that does not fit the features, a wrong device, NaN or infinities.
+            ValueError: a shape that does not fit the features, a wrong device, NaN, infinities or larger
+                values.
             TypeError: wrong type or dtype.
 
         Differentiable in the values, any number of times (the gradient is the transposed filter). Cost:

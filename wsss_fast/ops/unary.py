@@ -47,7 +47,7 @@ def unary_from_labels(
             [[0.2500, 0.2500]]])
     """
     _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS)
-    n_labels = _checks.integer("n_labels", n_labels, 1)
+    n_labels = _checks.integer("n_labels", n_labels, 1, 2**31 - 1)
     gt_prob = _checks.number("gt_prob", gt_prob, 0, exclusive=True)
     if gt_prob >= 1:
         raise ValueError(_checks.wrong("gt_prob", "a number > 0 and < 1", gt_prob))
@@ -66,6 +66,7 @@ def unary_from_labels(
             )
     others = -math.log((1 - gt_prob) / (n_labels - 1)) if n_labels > 1 else 0.0
     shape = (*labels.shape[:-2], n_labels, *labels.shape[-2:])
+    _checks.storable("n_labels", shape, torch.float32)
     unary = torch.full(shape, others, dtype=torch.float32, device=labels.device)
     given = labels.long().unsqueeze(-3)
     index = (given - 1).clamp_min(0) if zero_unsure else given

@@ -75,8 +75,10 @@ def _product(name: str, weights: Any, f: Any) -> np.ndarray:
 class Unary:
     """Energies of labels at points: a :class:`ConstUnary` or a :class:`LogisticUnary`."""
 
-    def __init__(self, energy: np.ndarray) -> None:
-        self._energy = energy
+    _energy: np.ndarray
+
+    def __init__(self) -> None:
+        raise TypeError("Unary: expected to be made as a ConstUnary or a LogisticUnary")
 
 
 class ConstUnary(Unary):
@@ -86,7 +88,7 @@ class ConstUnary(Unary):
     """
 
     def __init__(self, u: Any) -> None:
-        super().__init__(_given(u))
+        self._energy = _given(u)
 
 
 class LogisticUnary(Unary):
@@ -96,7 +98,7 @@ class LogisticUnary(Unary):
     """
 
     def __init__(self, L: Any, f: Any) -> None:
-        super().__init__(_product("L", L, f))
+        self._energy = _product("L", L, f)
 
 
 class DenseCRF:
@@ -129,10 +131,13 @@ class DenseCRF:
         """Sets the energies to those of a :class:`Unary`, in place of earlier ones."""
         if not isinstance(u, Unary):
             raise TypeError(_checks.wrong("u", "a ConstUnary or a LogisticUnary", f"a {type(u).__name__}"))
-        if u._energy.shape != (self._nlabels, self._nvar):
+        self._set(u._energy)
+
+    def _set(self, energy: np.ndarray) -> None:
+        if energy.shape != (self._nlabels, self._nvar):
             expected = f"[{self._nlabels},{self._nvar}] (labels x points)"
-            raise ValueError(_checks.wrong("u", expected, _arguments.describe(u._energy)))
-        self._unary = torch.from_numpy(u._energy)
+            raise ValueError(_checks.wrong("u", expected, _arguments.describe(energy)))
+        self._unary = torch.from_numpy(energy)
 
     def setUnaryEnergy(self, u: Any, f: Any = None) -> None:
         """Sets the energies, in place of earlier ones.
@@ -145,7 +150,7 @@ class DenseCRF:
             TypeError: no array of floats.
             ValueError: wrong size, NaN or -inf.
         """
-        self.setUnary(Unary(_given(u) if f is None else _product("u", u, f)))
+        self._set(_given(u) if f is None else _product("u", u, f))
 
     def addPairwiseEnergy(
         self,
@@ -290,6 +295,8 @@ class DenseCRF2D(DenseCRF):
     def __init__(self, w: int, h: int, nlabels: int) -> None:
         self._w = _checks.integer("w", w, 1, 2**31 - 1)
         self._h = _checks.integer("h", h, 1, 2**31 - 1)
+        if self._w * self._h >= 2**31:
+            raise ValueError(_checks.wrong("w and h", "less than 2^31 pixels", f"{self._w} x {self._h}"))
         super().__init__(self._w * self._h, nlabels)
         self._plane = (self._h, self._w)
 
