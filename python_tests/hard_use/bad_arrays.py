@@ -30,10 +30,13 @@ class Array:
     lists: bool = True  # whether what numpy makes an array of is as good as one
     write: bool = False  # whether the array is written to
     sizes: bool = True  # whether sizes are tried at all
+    tied_names: dict[str, str] = field(default_factory=dict)  # what is named in place of the argument then
+    optional: bool = False
 
     def odd(self, name: str, good: np.ndarray) -> Iterator[Odd]:
         for value in (None, "x", b"x", object(), {1: 2}, {1}, [[1.0], [1.0, 2.0]], ["a"], [None], int, 3j):
-            yield Odd(f"a {type(value).__name__} {value}"[:30], value, Raises(TypeError))
+            if not (value is None and self.optional):
+                yield Odd(f"a {type(value).__name__} {value}"[:30], value, Raises(TypeError))
         for value in (True, [True, False], iter([1.0])):
             yield Odd(f"a {type(value).__name__}", value, Raises(TypeError))
         yield Odd("a tensor that needs a gradient", _tensor(good, True), Raises(TypeError))
@@ -75,11 +78,16 @@ class Array:
             for other in {0, 1, length - 1, length + 1, 2 * length} - {length, -1}:
                 value = np.take(good, np.arange(other) % max(length, 1), axis=at)
                 wrong = axis in self.tied or other < self.least.get(axis, 0)
-                yield Odd(f"{axis} = {other}", value, Raises(ValueError) if wrong else Gives("finite"))
+                outcome = (
+                    Raises(ValueError, self.tied_names.get(axis) if other else None)
+                    if wrong
+                    else Gives("finite")
+                )
+                yield Odd(f"{axis} = {other}", value, outcome)
 
     def _layouts(self, good: np.ndarray) -> Iterator[Odd]:
         same = Gives("same")
-        yield Odd("in Fortran order", np.asfortranarray(good), same)
+        yield Odd("in Fortran order", np.array(good, order="F"), same)
         yield Odd("with negative strides", _flipped(good), same)
         wide = np.full((*good.shape[:-1], 2 * good.shape[-1]), 99, dtype=good.dtype)
         wide[..., ::2] = good
@@ -90,8 +98,8 @@ class Array:
         read_only = good.copy()
         read_only.flags.writeable = False
         yield Odd("read-only", read_only, Raises(ValueError) if self.write else same)
-        yield Odd("a subclass", good.view(_Subclass), same)
-        yield Odd("a masked array", np.ma.masked_array(good), same)
+        yield Odd("a subclass", good.copy().view(_Subclass), same)
+        yield Odd("a masked array", np.ma.masked_array(good.copy()), same)
         if self.lists:
             yield Odd("a tensor", _tensor(good, False), same)
             yield Odd("memory", memoryview(good), same)

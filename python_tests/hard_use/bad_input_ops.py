@@ -205,7 +205,9 @@ def _crf_entries() -> list[Entry]:
         for what, value in (*wrong_types(Gaussian(), {Gaussian()}, {0: Gaussian()}), ("a type", Gaussian))
         if not isinstance(value, list)
     ]
-    kernels += [(f"{what} in a list", [Gaussian(), v], Raises(TypeError)) for what, v in wrong_types(Gaussian)]
+    kernels += [
+        (f"{what} in a list", [Gaussian(), v], Raises(TypeError)) for what, v in wrong_types(Gaussian)
+    ]
     kernels += [
         ("None in a list", [None], Raises(TypeError)),
         ("a list in a list", [[Gaussian()]], Raises(TypeError)),
@@ -215,10 +217,25 @@ def _crf_entries() -> list[Entry]:
         ("guides in a list", [Features([torch.rand(2, 4, 5)] * 2)], Raises(TypeError, "features")),
     ]
     bad_capacities = [
-        (what, value, Raises(TypeError)) for what, value in no_numbers() if not isinstance(value, (list, tuple))
+        (what, value, Raises(TypeError))
+        for what, value in no_numbers()
+        if not isinstance(value, (list, tuple))
     ]
     capacity: list[tuple[str, Any, Outcome]] = [c for c in bad_capacities if c[1] is not None]
-    for value in (0, -1, 2**63, 2**64, 10**400, [], [1], [1, 2, 3], [0, 5], [5, -1], [5, 2**63], [5, 10**400]):
+    for value in (
+        0,
+        -1,
+        2**63,
+        2**64,
+        10**400,
+        [],
+        [1],
+        [1, 2, 3],
+        [0, 5],
+        [5, -1],
+        [5, 2**63],
+        [5, 10**400],
+    ):
         capacity.append((repr(value)[:20], value, Raises(ValueError)))
     capacity += [
         ("[5, 2.5]", [5, 2.5], Raises(TypeError)),
@@ -294,15 +311,27 @@ def _crf_entries() -> list[Entry]:
                     ("one", [bytes_(3, 4, 5)], Raises(ValueError, "unary")),
                     ("none", [], Raises(ValueError, "unary")),
                     ("None in it", [bytes_(3, 4, 5).byte(), None], Raises(TypeError, "image[1]")),
-                    ("a list in it", [bytes_(3, 4, 5).byte(), [bytes_(3, 4, 5)]], Raises(TypeError, "image[1]")),
-                    ("another size", [bytes_(3, 4, 5).byte(), bytes_(3, 5, 4).byte()], Raises(ValueError, "image[1]")),
+                    (
+                        "a list in it",
+                        [bytes_(3, 4, 5).byte(), [bytes_(3, 4, 5)]],
+                        Raises(TypeError, "image[1]"),
+                    ),
+                    (
+                        "another size",
+                        [bytes_(3, 4, 5).byte(), bytes_(3, 5, 4).byte()],
+                        Raises(ValueError, "image[1]"),
+                    ),
                     ("a tuple", tuple(bytes_(3, 4, 5).byte() for _ in range(2)), Gives()),
                 )
             ),
             "unary": Values(
                 (
                     ("three", [uniform(3, 4, 5)] * 3, Raises(ValueError)),
-                    ("on meta", [uniform(3, 4, 5), uniform(3, 4, 5).to("meta")], Raises(ValueError, "unary[1]")),
+                    (
+                        "on meta",
+                        [uniform(3, 4, 5), uniform(3, 4, 5).to("meta")],
+                        Raises(ValueError, "unary[1]"),
+                    ),
                     ("a NaN", [uniform(3, 4, 5), uniform(3, 4, 5) * math.nan], Raises(ValueError)),
                 )
             ),
@@ -456,7 +485,9 @@ def _plain_walk(cam: Tensor, boundary: Tensor, **options: Any) -> Tensor:
 
 def _walk_entries() -> list[Entry]:
     too_large = {"3e38": HUGE, "-3e38": -HUGE}
-    cam = Of("NKhw", tied="Nhw", near=(), bad={**not_finite(), **too_large}, fine={"-0": -0.0, "1e-40": 1e-40})
+    cam = Of(
+        "NKhw", tied="Nhw", near=(), bad={**not_finite(), **too_large}, fine={"-0": -0.0, "1e-40": 1e-40}
+    )
     outside = {**not_finite(), "-1": -1.0, "just below 0": -1e-38, "1.0001": 1.0001, "2": 2.0}
     ends = {"0": 0.0, "1": 1.0, "-0": -0.0}
     boundary = Of("Nchw", tied="Nchw", bad=outside, fine=ends)
@@ -479,7 +510,10 @@ def _walk_entries() -> list[Entry]:
             more=lambda: [
                 ("cam", Odd("a list", [uniform(3, 4, 5)], Raises(TypeError, "boundary"))),
                 ("boundary", Odd("a list", [uniform(1, 4, 5)], Raises(TypeError))),
-                *(("beta", Odd(f"{b}", b, Gives("finite"))) for b in (0, 1e-300, 1e300, 10**300, 65.5, 2**70)),
+                *(
+                    ("beta", Odd(f"{b}", b, Gives("finite")))
+                    for b in (0, 1e-300, 1e300, 10**300, 65.5, 2**70)
+                ),
                 *(("tol", Odd(f"{t}", t, Gives("finite"))) for t in (0.0, 5e-324, 0.5, 0.999999)),
                 ("radius", Odd("1", 1, Raises(ValueError))),
             ],
@@ -496,8 +530,9 @@ def _walk_entries() -> list[Entry]:
                 "cam": ListOf(
                     Of("Khw", tied="hw", ranks=(4,), bad={**not_finite(), **too_large}),
                     empty=Raises(ValueError, "boundary"),
+                    inside=Raises(ValueError, "boundary"),
                 ),
-                "boundary": ListOf(Of("chw", tied="chw", ranks=(4,), bad=outside), empty=Raises(ValueError)),
+                "boundary": ListOf(Of("chw", tied="chw", ranks=(4,), bad=outside), inside=Raises(ValueError)),
             },
             truth=lambda cam, boundary, radius: [
                 plain_walk.random_walk(c, b, radius=radius) if c.numel() else c
@@ -768,7 +803,11 @@ def _dense_crf_entries() -> list[Entry]:
         ("a tensor as its weight", Gaussian(compat=torch.tensor(3.0)), Raises(ValueError, "compat")),
     ]
     kernels: list[tuple[str, Any, Outcome]] = [
-        *((what, value, Raises(TypeError)) for what, value in wrong_types(Gaussian()) if not isinstance(value, list)),
+        *(
+            (what, value, Raises(TypeError))
+            for what, value in wrong_types(Gaussian())
+            if not isinstance(value, list)
+        ),
         ("a number in a list", [3], Raises(TypeError)),
         ("guides", [Features(uniform(1, 2, 4, 5))], Raises(TypeError)),
         ("nothing", [], Gives("finite")),
@@ -830,7 +869,10 @@ def _dense_crf_entries() -> list[Entry]:
             truth=lambda image, logits: plain_crf.crf(image, -logits, iterations=2),
             more=lambda: [
                 ("logits", Odd("-inf for a class", -_impossible(everything=False), Gives("truth"))),
-                ("logits", Odd("-inf for a pixel", -_impossible(everything=True), Raises(ValueError, "unary"))),
+                (
+                    "logits",
+                    Odd("-inf for a pixel", -_impossible(everything=True), Raises(ValueError, "unary")),
+                ),
                 ("logits", Odd("a list", [uniform(3, 4, 5)], Raises(TypeError))),
                 ("image", Odd("a list", [uniform(3, 4, 5)], Raises(TypeError))),
             ],
@@ -912,12 +954,15 @@ def _loss_entries() -> list[Entry]:
                     bad={**not_finite(), "-1": -1.0, "256": 256.0},
                     grad="refused",
                 ),
-                "probs": Of("NCHW", tied="NHW", least={"C": 1}, bad={**not_finite(), "3e38": HUGE, "-3e38": -HUGE}),
+                "probs": Of(
+                    "NCHW", tied="NHW", least={"C": 1}, bad={**not_finite(), "3e38": HUGE, "-3e38": -HUGE}
+                ),
                 "roi": Of(
                     "NHW",
                     tied="NHW",
                     bad={**not_finite(), "-1": -1.0, "1.5": 1.5},
                     fine={"0": 0.0, "1": 1.0},
+                    finite=(torch.bool,),
                     grad="refused",
                     optional=True,
                 ),
@@ -941,7 +986,7 @@ def _plain_crf_loss(image: Tensor, probs: Tensor, roi: Tensor) -> Tensor:
     for colours, of_classes, region in zip(image, probs, roi, strict=True):
         points = torch.cat([torch.stack([x, y]) / 50, colours / 15]).flatten(1)
         lattice = plain_crf.PermutohedralLattice(points)
-        inside, region = (of_classes * region).flatten(1), region.flatten(1)
+        inside, region = (of_classes * region).flatten(1), region.flatten().unsqueeze(0)
         total += (inside * (lattice.filter(region) - lattice.filter(inside))).double().sum()
     return (total / len(image)).to(probs.dtype)
 
@@ -996,7 +1041,11 @@ def _tta_entries() -> list[Entry]:
             {
                 "image": Values(
                     (
-                        *((what, v, Raises(TypeError)) for what, v in wrong_types() if not isinstance(v, Tensor)),
+                        *(
+                            (what, v, Raises(TypeError))
+                            for what, v in wrong_types()
+                            if not isinstance(v, Tensor)
+                        ),
                         ("None", None, Raises(TypeError)),
                         ("a list", [uniform(3, 4, 5)], Raises(TypeError)),
                         ("uint8", bytes_(2, 3, 4, 5).byte(), Raises(TypeError)),

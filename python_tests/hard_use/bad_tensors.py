@@ -41,6 +41,7 @@ class Of:
     ranks: tuple[int, ...] = ()  # others are errors; the good value's is none
     same: tuple[torch.dtype, ...] = ()  # dtypes beside the good one that give the same bits
     near: tuple[torch.dtype, ...] = ()  # that give a result of more or less digits
+    finite: tuple[torch.dtype, ...] = ()  # that give another result, which is finite
     bad: dict[str, float] = field(default_factory=dict)  # numbers that are errors anywhere
     fine: dict[str, float] = field(default_factory=dict)  # odd numbers for which the truth comes out
     extreme: dict[str, tuple[float, Outcome]] = field(default_factory=dict)  # what becomes of others
@@ -88,6 +89,8 @@ class Of:
                 outcome: Outcome = Gives("same")
             elif dtype in self.near:
                 outcome = Gives("near")
+            elif dtype in self.finite:
+                outcome = Gives("finite")
             else:
                 outcome = Raises(TypeError)
             yield Odd(f"dtype {dtype}", value, outcome)
@@ -207,6 +210,7 @@ class ListOf:
 
     item: Of
     empty: Outcome = Raises(ValueError)
+    inside: Outcome = Raises(TypeError)  # of the list as the only item of another
 
     def odd(self, name: str, good: list[Tensor]) -> Iterator[Odd]:
         for value in (None, 3, "cams", {}, {0: good[0]}, good[0], torch.stack([good[0]]), good[0].numpy()):
@@ -214,7 +218,7 @@ class ListOf:
         yield Odd("a generator", (t for t in good), Raises(TypeError))
         yield Odd("an empty list", [], self.empty)
         yield Odd("a tuple", tuple(good), Gives("same"))
-        yield Odd("a list in a list", [good], Raises(TypeError))
+        yield Odd("a list in a list", [good], self.inside)
         for at in range(len(good)):
             for odd in self.item.odd(f"{name}[{at}]", good[at]):
                 value = [*good[:at], odd.value, *good[at + 1 :]]

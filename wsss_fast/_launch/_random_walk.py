@@ -12,7 +12,6 @@ from wsss_fast._launch._memory import address, new_workspace, thread_count
 from wsss_fast._launch._values import check_values
 from wsss_fast._launch._walk_batches import gradient_batches, walk_batches
 
-
 WALKERS = "finite values of at most {:.2g}"
 
 

@@ -104,7 +104,7 @@ class DenseCRF(nn.Module):
         self.compatibility = nn.Parameter(-torch.eye(self.classes))
 
     def forward(self, image: Tensor, logits: Tensor) -> Tensor:
-        logits = _checks.autocast(logits)
+        image, logits = _checks.autocast(image), _checks.autocast(logits)
         _checks.tensor("logits", logits, "[N,C,H,W]", (4,))
         if logits.shape[1] != self.classes:
             expected = f"[N,{self.classes},H,W] (the layer's classes)"

@@ -165,7 +165,9 @@ class DenseCRFLoss(nn.Module):
         _checks.needs_no_gradient("image", image, only)
         if roi is None:
             return image, probs, probs.new_ones((count, 1, height, width))
-        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype))
+        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, torch.float32, torch.float64))
+        if roi.dtype != torch.bool:
+            _checks.same_dtype("roi", roi, "probs", probs)
         _checks.size("roi", roi, (count, height, width), "to match probs")
         _checks.same_device("roi", roi, "probs", probs)
         _checks.needs_no_gradient("roi", roi, only)

@@ -94,7 +94,8 @@ class PermutohedralLattice:
     Raises:
         ValueError: wrong shape, d, or device; NaN or infinite features; features thousands of standard
             deviations away from the origin, where the dtype can no longer place them; features that
-            require a gradient (the filter is differentiable in the values only: detach them).
+            require a gradient while gradients are recorded (the filter is differentiable in the values
+            only: detach them).
         TypeError: wrong type or dtype.
 
     The lattice is built here, once. On the CPU it takes about ``P (d+1) 8`` bytes and 4 more for each vertex
@@ -118,11 +119,8 @@ class PermutohedralLattice:
         _checks.tensor("features", features, shape, (2, 3, 4, 5))
         if capacity is not None:
             capacity = _checks.integer("capacity", capacity, 1, MOST_CAPACITY)
-        if features.requires_grad:
-            raise ValueError(
-                _checks.wrong("features", "a tensor that needs no gradient", "requires_grad=True")
-                + "; the filter is differentiable in the values only: pass features.detach()"
-            )
+        only = "the filter is differentiable in the values only"
+        _checks.needs_no_gradient("features", features, only)
         self._single = features.dim() <= 3
         batch = features.unsqueeze(0) if self._single else features
         self._count, self._dims = batch.shape[:2]

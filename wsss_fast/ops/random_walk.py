@@ -268,6 +268,8 @@ def random_walk(
                 [c for c, _ in pairs], [b for _, b in pairs], radius, beta, count, method, tol
             )
         return [out.view(c.shape) for out, c in zip(outs, cam, strict=True)]
+    if isinstance(boundary, (list, tuple)):
+        raise TypeError(_checks.wrong("cam", "a list, as boundary is one", cam))
     c, b = _pair("cam", cam, "boundary", boundary)
     out: Tensor = torch.ops.wsss_fast.random_walk(c, b, radius, beta, count, method, tol)
     return out if cam.dim() == 4 else out.squeeze(0)  # type: ignore[union-attr]
