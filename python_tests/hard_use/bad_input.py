@@ -32,9 +32,12 @@ class Raises:
 
 @dataclass(frozen=True)
 class Gives:
-    """A right result: ``"same"``, the bits of the good call; ``"near"``, that but for rounding; ``"rough"``,
-    but for that of half precision; ``"truth"``, what the reference makes of the same arguments; ``"finite"``, one with nothing in it that is not finite;
-    ``"shape"``, whose shape, dtype and finiteness are the good call's."""
+    """A right result.
+
+    ``"same"``: the bits of the good call; ``"near"``: that but for rounding; ``"rough"``: but for that of
+    half precision; ``"truth"``: what the reference makes of the same arguments; ``"finite"``: one with
+    nothing in it that is not finite; ``"shape"``: a finite one of the shapes of the good call's.
+    """
 
     what: str = "same"
 

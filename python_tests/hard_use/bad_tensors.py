@@ -209,8 +209,8 @@ class ListOf:
     """A list of at least one tensor."""
 
     item: Of
-    empty: Outcome = Raises(ValueError)
-    inside: Outcome = Raises(TypeError)  # of the list as the only item of another
+    empty: Outcome = field(default_factory=lambda: Raises(ValueError))
+    inside: Outcome = field(default_factory=lambda: Raises(TypeError))  # of a list in a list
 
     def odd(self, name: str, good: list[Tensor]) -> Iterator[Odd]:
         for value in (None, 3, "cams", {}, {0: good[0]}, good[0], torch.stack([good[0]]), good[0].numpy()):

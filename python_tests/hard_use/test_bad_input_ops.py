@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
 import pytest
 import torch
-from hard_use import bad_input_compat, bad_input_ops, counted
+from hard_use import bad_input_compat, bad_input_huge, bad_input_ops, counted
 from hard_use.bad_input import Entry, failure
 
 import wsss_fast.compat
@@ -17,6 +21,7 @@ import wsss_fast.nn
 from wsss_fast.compat.pydensecrf import densecrf, eigen, utils
 
 ENTRIES = [*bad_input_ops.entries(), *bad_input_compat.entries()]
+NO_INPUT = (Enum, wsss_fast.nn.AffinityDisplacementLosses)  # constants, and a result
 MODULES = [wsss_fast, wsss_fast.nn, wsss_fast.compat, densecrf, utils, eigen]
 
 
@@ -33,6 +38,30 @@ def test_every_odd_value(entry: Entry, argument: str) -> None:
     assert not wrong, "\n".join([f"{entry.name}, {argument}:", *wrong])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
+def test_huge_input() -> None:
+    """In a process of its own that may not take much memory, a new one after a case that ended it."""
+    told: dict[int, str | None] = {}  # by the number of a case: what went wrong
+    names: dict[int, str] = {}
+    total = len(bad_input_huge.cases())
+    places = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+    environment = {**os.environ, "PYTHONPATH": places}
+    while len(told) < total:
+        program = [sys.executable, "-W", "ignore", "-m", "hard_use.bad_input_huge", str(len(told))]
+        run = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300)
+        for line in run.stdout.splitlines():
+            number, names[number], text = json.loads(line)
+            told[number] = text
+        last = max(told, default=-1)
+        if last < 0:
+            pytest.fail(run.stderr)
+        if told[last] == "begins":
+            told[last] = f"the process ended with {run.returncode}: {run.stderr[-2000:]}"
+    counted.tried("the ops", total)
+    wrong = [f"{names[number]}: {text}" for number, text in told.items() if text]
+    assert not wrong, "\n".join(wrong)
+
+
 def _public() -> Iterator[tuple[str, Callable[..., Any]]]:
     """All public functions, classes and their methods, with the names that entries have."""
     for module in MODULES:
@@ -42,9 +71,8 @@ def _public() -> Iterator[tuple[str, Callable[..., Any]]]:
             place = f"{module.__name__}.{name}"
             if inspect.isfunction(value):
                 yield place, value
-            elif inspect.isclass(value) and value is not wsss_fast.nn.AffinityDisplacementLosses:  # a result
-                if not issubclass(value, Enum):
-                    yield from _of_class(place, value)
+            elif inspect.isclass(value) and not issubclass(value, NO_INPUT):
+                yield from _of_class(place, value)
 
 
 def _of_class(place: str, value: type[Any]) -> Iterator[tuple[str, Callable[..., Any]]]:

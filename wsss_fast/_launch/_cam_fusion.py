@@ -23,8 +23,6 @@ CAM_NORMALIZE = {
 def present_maps(classes: Tensor | None, images: int, count: int) -> tuple[list[int], list[int]]:
     """The maps ``n * count + k`` that are present, image after image, and where those of each image begin and
     the last ones end."""
-    if count == 0:
-        return [], [0] * (images + 1)
     if classes is None:
         present = [list(range(count))] * images
     else:

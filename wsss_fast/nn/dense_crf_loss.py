@@ -16,9 +16,9 @@ from wsss_fast.ops.features import colour_features, width_in
 from wsss_fast.ops.lattice import PermutohedralLattice
 
 # Features [N,5,H,W] of an image [N,3,H,W], in the dtype of probs [N,C,H,W]. A wrong value, in probs and the
-# region [N,1,H,W] too, is an error on the CPU; on CUDA, where looking would cost a synchronisation, one outside
-# [0,255] becomes NaN, and with it all that is filtered on its image. An op, as looking at values would break
-# the graph of torch.compile.
+# region [N,1,H,W] too, is an error on the CPU; on CUDA, where looking would cost a synchronisation, one of
+# the image becomes NaN, and with it all that is filtered on its image. An op, as looking at values would
+# break the graph of torch.compile.
 torch.library.define(
     "wsss_fast::dense_crf_loss_features",
     "(Tensor image, Tensor probs, Tensor region, float sxy, float srgb) -> Tensor",

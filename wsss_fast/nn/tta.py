@@ -42,9 +42,10 @@ class TTA(nn.Module):
     float32; the mean is then rounded to their dtype once, or stays float32 under autocast, as torch's own
     softmax does there.
 
-    Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor (of how many
-    channels is for the network to say), for options out of range or that make sizes of 2^31 pixels or more, for an answer of the network that is not as above, and for NaN or infinities in it; these
-    are NaN in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
+    Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor (how many
+    channels there are is for the network to judge), for options out of range or that make sizes of 2^31
+    pixels, for an answer of the network that is not as above, and for NaN or infinities in it; these are NaN
+    in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020 (scales 0.5, 1, 2 with flips: 6 predictions).
