@@ -23,12 +23,22 @@ def _deviations(name: str, value: Any, count: int) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     for v in values:
         if isinstance(v, bool) or not isinstance(v, (int, float)):
-            raise TypeError(f"{expected}, got {_checks.describe(v)}")
+            raise TypeError(f"{expected}, got {_shown(value)}")
         if not 0 < _checks.as_float(v) < math.inf:
-            raise ValueError(f"{expected}, got {_checks.describe(v)}")
+            raise ValueError(f"{expected}, got {_shown(value)}")
     if len(values) != count:
-        raise ValueError(f"{expected}, got {len(values)} of them")
+        raise ValueError(f"{expected}, got {_shown(value)}")
     return tuple(float(v) for v in values)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, (tuple, list)):
+        return _checks.describe(value)
+    return (
+        f"({', '.join(_checks.describe(item) for item in value)})"
+        if len(value) <= 5
+        else f"{len(value)} of them"
+    )
 
 
 def _compat(name: str, value: Any) -> float | Tensor:

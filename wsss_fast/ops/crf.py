@@ -23,7 +23,7 @@ from wsss_fast._values import (
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
 from wsss_fast.ops.features import width_in
-from wsss_fast.ops.lattice import MAX_DIMS, MOST_CAPACITY
+from wsss_fast.ops.lattice import MAX_DIMS, checked_capacity
 from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_group
 
 DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
@@ -329,11 +329,11 @@ def _capacity_of_each(given: Any, count: int) -> list[int]:
     if given is None:
         return []
     if not isinstance(given, (list, tuple)):
-        return [_checks.integer("capacity", given, 1, MOST_CAPACITY)] * count
+        return [checked_capacity("capacity", given)] * count
     if len(given) != count:
         expected = f"an integer, or {count} of them (one for each kernel)"
         raise ValueError(_checks.wrong("capacity", expected, f"{len(given)} integers"))
-    return [_checks.integer(f"capacity[{k}]", value, 1, MOST_CAPACITY) for k, value in enumerate(given)]
+    return [checked_capacity(f"capacity[{k}]", value) for k, value in enumerate(given)]
 
 
 def _entry(terms: list[Kernel], k: int) -> list[Kernel]:

@@ -12,7 +12,6 @@ from wsss_fast._device import on_cuda
 from wsss_fast._values import check_capacity, check_features, check_filter_values, checking
 
 MAX_DIMS = 16
-MOST_CAPACITY = 2**63 - 1
 
 # The lattice of features [B,d,P] as one tensor, and how many vertices each of the B has: a tensor too, int32
 # [B], so that tracing meets no number that depends on the data but the lattice's size. B is 1 on the CPU.
@@ -74,6 +73,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 torch.library.register_autograd("wsss_fast::lattice_filter", _backward, setup_context=_setup_context)
 
 
+def checked_capacity(name: str, value: Any) -> int:
+    """An integer of at least 1, and what the ops can count of it: no lattice needs more."""
+    return min(_checks.integer(name, value, 1), 2**63 - 1)
+
+
 class PermutohedralLattice:
     """A Gaussian filter over points of a feature space, in time linear in the number of points.
 
@@ -118,7 +122,7 @@ class PermutohedralLattice:
         features = _checks.autocast(features)
         _checks.tensor("features", features, shape, (2, 3, 4, 5))
         if capacity is not None:
-            capacity = _checks.integer("capacity", capacity, 1, MOST_CAPACITY)
+            capacity = checked_capacity("capacity", capacity)
         only = "the filter is differentiable in the values only"
         _checks.needs_no_gradient("features", features, only)
         self._single = features.dim() <= 3
@@ -131,7 +135,7 @@ class PermutohedralLattice:
         self._lattices: list[Tensor] = []
         self._vertices: list[Tensor] = []
         # One lattice for the whole batch on CUDA, one for each item on the CPU.
-        points = batch.flatten(2)
+        points = batch.flatten(2).contiguous()  # at once: items of a batch that is not would each be copied
         parts = [points] if on_cuda(points) else [points[n : n + 1] for n in range(self._count)]
         for part in parts:
             lattice, vertices = torch.ops.wsss_fast.lattice_build(part, capacity)
