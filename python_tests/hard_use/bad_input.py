@@ -86,8 +86,6 @@ class Entry:
 def failure(entry: Entry, argument: str, odd: Odd) -> str | None:
     """What went wrong with a case, None if nothing did."""
     arguments = {**entry.good(), argument: odd.value}
-    if odd.value is LEFT_OUT:
-        del arguments[argument]
     try:
         with odd.around():
             result = entry.call(**arguments)
@@ -166,8 +164,6 @@ def _short(value: Any) -> str:
 
 
 # --- kinds of plain values -------------------------------------------------------------------------------
-
-LEFT_OUT = object()  # as the value of an argument: it is not given at all
 
 
 class _Index:
