@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+import operator
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -17,11 +19,17 @@ from wsss_fast._info import cuda_kernels
 def describe(value: Any) -> str:
     """A short account of a value for an error message: ``[3,375,500] float64`` for a tensor."""
     if isinstance(value, Tensor):
+        if value.is_nested:  # it has no shape
+            return f"a nested tensor {dtype_name(value.dtype)}"
         shape = ",".join(str(n) for n in value.shape)
         device = "" if value.device.type == "cpu" else f" on {value.device}"
-        return f"[{shape}] {dtype_name(value.dtype)}{device}"
+        layout = "" if value.layout == torch.strided else f" {str(value.layout).removeprefix('torch.')}"
+        return f"[{shape}] {dtype_name(value.dtype)}{layout}{device}"
+    if isinstance(value, int) and value.bit_length() > 128:  # Python refuses to write out the longest
+        return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (bool, int, float, str)) or value is None:
-        return repr(value)
+        text = repr(value)
+        return text if len(text) <= 100 else f"{text[:100]}..."
     return f"a {type(value).__name__}"
 
 
@@ -44,17 +52,28 @@ def tensor(
 
     ``shape`` is how the error writes the expected shape, such as ``"[N,C,H,W] or [C,H,W]"``.
     """
-    if isinstance(value, Tensor) and value.dtype in dtypes and value.dim() in ranks and _is_served(value):
+    if (
+        isinstance(value, Tensor)
+        and is_dense(value)
+        and value.dtype in dtypes
+        and value.dim() in ranks
+        and _is_served(value)
+    ):
         return value  # without wording an error that nobody reads: that takes longer than the check
     expected = f"{shape} {' or '.join(dtype_name(d) for d in dtypes)}"
     if not isinstance(value, Tensor):
         raise TypeError(wrong(name, f"a tensor {expected}", f"a {type(value).__name__}"))
-    if value.dtype not in dtypes:
+    if value.dtype not in dtypes or not is_dense(value):
         raise TypeError(wrong(name, expected, value))
     if value.dim() not in ranks:
         raise ValueError(wrong(name, expected, value))
     device(name, value)
     return value
+
+
+def is_dense(value: Tensor) -> bool:
+    """Whether it is neither sparse, nor nested, nor in the layout of another library: a block of memory."""
+    return value.layout == torch.strided and not value.is_nested
 
 
 def device(name: str, value: Tensor) -> None:
@@ -124,10 +143,15 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> str:
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """``value`` as an int in [low, high]; booleans and floats are refused."""
     bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
-    # What torch.compile has in place of an int stays that: it has no __index__, and torch 2.4 cannot ask.
-    if isinstance(value, bool) or not (isinstance(value, int) or hasattr(value, "__index__")):
-        raise TypeError(wrong(name, bounds, describe(value)))
-    number: int = value if isinstance(value, int) else int(value.__index__())
+    if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+        raise TypeError(wrong(name, bounds, value))
+    if isinstance(value, int):  # what torch.compile has in place of one too, which has no __index__
+        number: int = value
+    else:
+        try:
+            number = operator.index(value)
+        except TypeError:  # some have an __index__ that raises this
+            raise TypeError(wrong(name, bounds, value)) from None
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))
     return number
@@ -142,11 +166,30 @@ def number(
         bounds += f" and < {below:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(wrong(name, bounds, describe(value)))
-    result = float(value)
+    result = as_float(value)
     good = result > low if exclusive else result >= low
     if not (good and result < (float("inf") if below is None else below)):
         raise ValueError(wrong(name, bounds, value))
     return result
+
+
+def as_float(value: float) -> float:
+    """``value`` as a float: an infinity where it is an integer beyond them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def storable(name: str, shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Raise if the argument asks for a tensor whose bytes an int64 cannot count, which torch takes no notice
+    of in words for users. What there is only not enough memory for is an error of torch's allocator."""
+    count = dtype.itemsize
+    for length in shape:
+        count *= max(length, 1)
+    if count >= 2**63:
+        text = ",".join(str(length) for length in shape)
+        raise ValueError(wrong(name, "a result of less than 2^63 bytes", f"[{text}] {dtype_name(dtype)}"))
 
 
 def pair(name: str, value: Any, expected: str = "(H, W), two integers >= 1") -> tuple[int, int]:
@@ -209,6 +252,7 @@ def _alike(value: Any, other: Tensor) -> bool:
     at most."""
     return (
         isinstance(value, Tensor)
+        and is_dense(value)
         and value.dtype == other.dtype
         and value.device == other.device
         and value.shape[:-2] == other.shape[:-2]

@@ -145,13 +145,15 @@ def check_features(name: str, features: Tensor) -> None:
             _launch.check_lattice_reach(name, least, most, features.dtype)
 
 
-def check_filter_values(values: Tensor) -> None:
-    """Raise unless values ``[N,C,P]`` of a filter are finite."""
-    found = _first(~values.isfinite())
+def check_filter_values(values: Tensor, dims: int) -> None:
+    """Raise unless values ``[N,C,P]`` of a filter are finite, and the sums over all of them sure to be."""
+    most = torch.finfo(values.dtype).max / 2 ** (dims + 1) / max(values.shape[-1], 1)
+    found = _first(~(values.abs() <= most))  # NaN too
     if found is not None:
         _, channel, point = found
+        small = " small enough for a finite sum" if bool(values[found].isfinite()) else ""
         raise ValueError(
-            f"values: expected finite values, got {_number(values[found])} "
+            f"values: expected finite values{small}, got {_number(values[found])} "
             f"in channel {channel} of point {point}"
         )
 
@@ -205,6 +207,12 @@ def check_within(name: str, value: Tensor, low: float, high: float, expected: st
 def check_finite(name: str, value: Tensor) -> None:
     largest = torch.finfo(value.dtype).max
     check_within(name, value, -largest, largest, "finite values")
+
+
+def check_walker(name: str, value: Tensor) -> None:
+    """Raise unless a random walk's maps are finite, and what becomes of them sure to be."""
+    largest = _launch.largest_walker(value.dtype)
+    check_within(name, value, -largest, largest, _launch.WALKERS.format(largest))
 
 
 def check_boundary(name: str, value: Tensor) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsss_fast import _checks
+
 #: A weight (Potts model), a cost for each class ``[C]``, or a matrix of costs ``[C,C]``.
 Compat: TypeAlias = "float | Sequence[float] | Sequence[Sequence[float]] | np.ndarray | Tensor"
 
@@ -21,33 +23,50 @@ def _deviations(name: str, value: Any, count: int) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * count
     for v in values:
         if isinstance(v, bool) or not isinstance(v, (int, float)):
-            raise TypeError(f"{expected}, got {value!r}")
-        if not 0 < v < math.inf:
-            raise ValueError(f"{expected}, got {value!r}")
+            raise TypeError(f"{expected}, got {_shown(value)}")
+        if not 0 < _checks.as_float(v) < math.inf:
+            raise ValueError(f"{expected}, got {_shown(value)}")
     if len(values) != count:
-        raise ValueError(f"{expected}, got {value!r}")
+        raise ValueError(f"{expected}, got {_shown(value)}")
     return tuple(float(v) for v in values)
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, (tuple, list)):
+        return _checks.describe(value)
+    return (
+        f"({', '.join(_checks.describe(item) for item in value)})"
+        if len(value) <= 5
+        else f"{len(value)} of them"
+    )
 
 
 def _compat(name: str, value: Any) -> float | Tensor:
     """``value`` as a float or as a tensor of rank 1 or 2."""
     expected = f"{name}: expected a finite number, a vector [C] or a matrix [C,C]"
-    if isinstance(value, bool) or value is None or isinstance(value, str):
-        raise TypeError(f"{expected}, got {value!r}")
-    if isinstance(value, (int, float)):
-        if not math.isfinite(value):
-            raise ValueError(f"{expected}, got {value!r}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(_checks.as_float(value)):
+            raise ValueError(f"{expected}, got {_checks.describe(value)}")
         return float(value)
     if not isinstance(value, Tensor):
-        try:
-            value = torch.as_tensor(np.asarray(value, dtype=np.float64))
-        except (TypeError, ValueError):
-            raise TypeError(f"{expected}, got a {type(value).__name__}") from None
-    if value.is_complex() or value.dtype == torch.bool:
-        raise TypeError(f"{expected}, got dtype {str(value.dtype).removeprefix('torch.')}")
+        value = _array_of_numbers(expected, value)
+    if not _checks.is_dense(value) or value.is_complex() or value.is_quantized or value.dtype == torch.bool:
+        raise TypeError(f"{expected}, got {_checks.describe(value)}")
     if value.dim() > 2 or (value.dim() == 2 and value.shape[0] != value.shape[1]):
         raise ValueError(f"{expected}, got shape [{','.join(str(n) for n in value.shape)}]")
     return value
+
+
+def _array_of_numbers(expected: str, value: Any) -> Tensor:
+    """A copy of an array, a list or the like in float64."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU or with a gradient
+        raise TypeError(f"{expected}, got a {type(value).__name__}") from None
+    if array.dtype.kind not in "iuf":
+        got = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else _checks.describe(value)
+        raise TypeError(f"{expected}, got {got}")
+    return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
 
 
 @dataclass(frozen=True, eq=False)

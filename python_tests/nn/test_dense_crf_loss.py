@@ -215,7 +215,7 @@ IMAGE, PROBS, ROI = torch.zeros(2, 3, 5, 6), torch.zeros(2, 4, 5, 6), torch.ones
         (IMAGE, PROBS, ROI[:1], ValueError, r"roi: expected \[2,5,6\].*got \[1,5,6\]"),
         (IMAGE, PROBS, ROI.long(), TypeError, "roi: expected .*bool or float32.*int64"),
         (IMAGE, PROBS, ROI.float().requires_grad_(), ValueError, "roi: expected a tensor that needs no grad"),
-        (IMAGE, PROBS * torch.nan, ROI, ValueError, "values: expected finite values, got nan"),
+        (IMAGE, PROBS * torch.nan, ROI, ValueError, "probs: expected finite values .*got nan"),
     ],
 )
 def test_bad_input(image: Any, probs: Any, roi: Any, error: type[Exception], message: str) -> None:

@@ -21,10 +21,11 @@ from wsss_fast._launch._inputs import most_inputs, refuse
 from wsss_fast._launch._lattice import check_lattice_reach, lattice_build, lattice_filter
 from wsss_fast._launch._memory import working_dtype
 from wsss_fast._launch._path_affinity import path_affinity, path_affinity_backward, path_offsets
-from wsss_fast._launch._random_walk import random_walk, random_walk_backward
+from wsss_fast._launch._random_walk import WALKERS, largest_walker, random_walk, random_walk_backward
 from wsss_fast._launch._tta import tta_merge
 
 __all__ = [
+    "WALKERS",
     "FlatKernel",
     "affinity_displacement",
     "affinity_displacement_backward",
@@ -41,6 +42,7 @@ __all__ = [
     "cuda_random_walk_backward",
     "cuda_tta_merge",
     "flat_kernels",
+    "largest_walker",
     "lattice_build",
     "lattice_filter",
     "most_inputs",

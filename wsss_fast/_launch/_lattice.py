@@ -58,6 +58,8 @@ def lattice_filter(
         return cuda_lattice_filter(lattice, values, dims, transposed)
     values = values.contiguous()
     out = torch.empty_like(values)
+    if values.numel() == 0:
+        return out
     run = _C.lattice_filter_float32 if values.dtype == torch.float32 else _C.lattice_filter_float64
     for lattice, source, target in zip(lattices, values, out, strict=True):
         lattice = lattice.contiguous()

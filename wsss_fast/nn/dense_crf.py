@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from wsss_fast import _checks
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
-from wsss_fast.ops.crf import DEFAULT_BILATERAL, DEFAULT_GAUSSIAN, chosen_kernels, crf, normalization_of_each
+from wsss_fast.ops.crf import (
+    DEFAULT_BILATERAL,
+    DEFAULT_GAUSSIAN,
+    IMAGE_DTYPES,
+    chosen_kernels,
+    crf,
+    normalization_of_each,
+)
 
 
 class DenseCRF(nn.Module):
@@ -82,7 +89,8 @@ class DenseCRF(nn.Module):
         output: str = "log_probs",
     ) -> None:
         super().__init__()
-        self.classes = _checks.integer("classes", classes, 1)
+        self.classes = _checks.integer("classes", classes, 1, 2**31 - 1)
+        _checks.storable("classes", (self.classes, self.classes), torch.float32)
         self.iterations = _checks.integer("iterations", iterations, 0, 2**31 - 1)
         self.kernels = tuple(chosen_kernels(gaussian, bilateral, kernels))
         self.normalization = tuple(normalization_of_each(normalization, len(self.kernels)))
@@ -95,11 +103,16 @@ class DenseCRF(nn.Module):
         self.compatibility = nn.Parameter(-torch.eye(self.classes))
 
     def forward(self, image: Tensor, logits: Tensor) -> Tensor:
-        logits = _checks.autocast(logits)
+        image, logits = _checks.autocast(image), _checks.autocast(logits)
         _checks.tensor("logits", logits, "[N,C,H,W]", (4,))
         if logits.shape[1] != self.classes:
             expected = f"[N,{self.classes},H,W] (the layer's classes)"
             raise ValueError(_checks.wrong("logits", expected, logits))
+        count, _, height, width = logits.shape
+        if height < 1 or width < 1:
+            raise ValueError(_checks.wrong("logits", "[N,C,H,W] with H and W of at least 1", logits))
+        _checks.tensor("image", image, "[N,3,H,W]", (4,), IMAGE_DTYPES)
+        _checks.size("image", image, (count, 3, height, width), "three channels, the size of logits")
         kernels = [
             _with_compat(kernel, self.compatibility * weight)
             for kernel, weight in zip(self.kernels, self.kernel_weights.unbind(), strict=True)

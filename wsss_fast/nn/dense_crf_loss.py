@@ -2,37 +2,68 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsss_fast import _checks
+from wsss_fast import _checks, _launch
 from wsss_fast._bilinear import bilinear
 from wsss_fast._device import on_cuda
 from wsss_fast._values import check_image, looking
-from wsss_fast.ops.features import colour_features
+from wsss_fast.ops.features import colour_features, width_in
 from wsss_fast.ops.lattice import PermutohedralLattice
 
-# Features [N,5,H,W] of an image [N,3,H,W]. A value outside [0,255] is an error on the CPU; on CUDA, where
-# looking would cost a synchronisation, it becomes NaN, and with it all that is filtered on its image. An op,
-# as looking at values would break the graph of torch.compile.
+# Features [N,5,H,W] of an image [N,3,H,W], in the dtype of probs [N,C,H,W]. A wrong value, in probs and the
+# region [N,1,H,W] too, is an error on the CPU; on CUDA, where looking would cost a synchronisation, one of
+# the image becomes NaN, and with it all that is filtered on its image. An op, as looking at values would
+# break the graph of torch.compile.
 torch.library.define(
-    "wsss_fast::dense_crf_loss_features", "(Tensor image, float sxy, float srgb, ScalarType dtype) -> Tensor"
+    "wsss_fast::dense_crf_loss_features",
+    "(Tensor image, Tensor probs, Tensor region, float sxy, float srgb) -> Tensor",
 )
 
 
 @torch.library.impl("wsss_fast::dense_crf_loss_features", "CompositeExplicitAutograd")
-def _features(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
-    if looking(image):
+def _features(image: Tensor, probs: Tensor, region: Tensor, sxy: float, srgb: float) -> Tensor:
+    if looking(image) and image.numel() > 0:
         check_image("image", image)
+        _check_widths(image, sxy, srgb, probs.dtype)
+        _check_probs(probs)
+        _check_range("roi", region, 0, 1, "values in [0,1]")
     if on_cuda(image):
-        image = image.to(dtype).masked_fill(~((image >= 0) & (image <= 255)), torch.nan)  # NaN too
-    return colour_features(image, (sxy, sxy), (srgb, srgb, srgb), image.new_empty(0, dtype=dtype))
+        image = image.to(probs.dtype).masked_fill(~((image >= 0) & (image <= 255)), torch.nan)  # NaN too
+    return colour_features(image, (sxy, sxy), (srgb, srgb, srgb), probs)
+
+
+def _check_widths(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> None:
+    """Raise where the lattice would have to place points out of its reach."""
+    sxy, srgb = width_in(dtype, sxy), width_in(dtype, srgb)
+    height, width = image.shape[-2:]
+    at = [(width - 1) / sxy, (height - 1) / sxy]
+    _launch.check_lattice_reach("sigma_xy", [0.0] * 5, [*at, 0.0, 0.0, 0.0], dtype)
+    for low, high in zip(*(bound.tolist() for bound in image.flatten(2).aminmax(dim=2)), strict=True):
+        least, most = ([0.0, 0.0, *(value / srgb for value in colour)] for colour in (low, high))
+        _launch.check_lattice_reach("sigma_rgb", least, most, dtype)
+
+
+def _check_probs(probs: Tensor) -> None:
+    # The loss is a sum of products of two of them, one of which the lattice adds up over all pixels.
+    pixels = probs.shape[-2] * probs.shape[-1]
+    most = math.sqrt(torch.finfo(probs.dtype).max / 2**8 / pixels / probs.numel())
+    _check_range("probs", probs, -most, most, f"finite values of at most {most:.2g}")
+
+
+def _check_range(name: str, value: Tensor, low: float, high: float, expected: str) -> None:
+    least, most = (float(bound) for bound in value.aminmax())  # which hand NaN on
+    if not (least >= low and most <= high):
+        raise ValueError(_checks.wrong(name, expected, most if least >= low else least))
 
 
 @torch.library.register_fake("wsss_fast::dense_crf_loss_features")
-def _features_fake(image: Tensor, sxy: float, srgb: float, dtype: torch.dtype) -> Tensor:
-    return image.new_empty((image.shape[0], 5, *image.shape[2:]), dtype=dtype)
+def _features_fake(image: Tensor, probs: Tensor, region: Tensor, sxy: float, srgb: float) -> Tensor:
+    return probs.new_empty((image.shape[0], 5, *image.shape[2:]))
 
 
 class DenseCRFLoss(nn.Module):
@@ -72,9 +103,11 @@ class DenseCRFLoss(nn.Module):
         roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
             neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
 
-    Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN or infinities in
-    probs or roi, which the error calls ``values`` of the filter; an image or roi that requires a gradient),
-    TypeError for a wrong type or dtype. On CUDA values are not looked at: wrong ones make the loss NaN.
+    Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN, infinities or
+    values of millions in probs; a roi outside [0, 1]; an image or roi that requires a gradient; sigmas so
+    small that positions or colours are thousands of them apart), TypeError for a wrong type or dtype. Values
+    are looked at after resampling, and on CUDA only under :func:`wsss_fast.check_values`: otherwise wrong
+    ones make the loss NaN.
 
     Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
     image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the
@@ -107,7 +140,9 @@ class DenseCRFLoss(nn.Module):
             image, region = F.interpolate(image, size), F.interpolate(region, size)
             probs = bilinear(probs, size)
         sxy = self.sigma_xy * self.scale_factor
-        features = torch.ops.wsss_fast.dense_crf_loss_features(image, sxy, self.sigma_rgb, probs.dtype)
+        features = torch.ops.wsss_fast.dense_crf_loss_features(
+            image, probs.detach(), region, sxy, self.sigma_rgb
+        )
         inside = probs * region
         # The region as one more channel: W R.
         filtered = PermutohedralLattice(features).filter(torch.cat([inside, region], 1))
@@ -131,7 +166,9 @@ class DenseCRFLoss(nn.Module):
         _checks.needs_no_gradient("image", image, only)
         if roi is None:
             return image, probs, probs.new_ones((count, 1, height, width))
-        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, probs.dtype))
+        _checks.tensor("roi", roi, "[N,H,W]", (3,), (torch.bool, torch.float32, torch.float64))
+        if roi.dtype != torch.bool:
+            _checks.same_dtype("roi", roi, "probs", probs)
         _checks.size("roi", roi, (count, height, width), "to match probs")
         _checks.same_device("roi", roi, "probs", probs)
         _checks.needs_no_gradient("roi", roi, only)

@@ -42,9 +42,10 @@ class TTA(nn.Module):
     float32; the mean is then rounded to their dtype once, or stays float32 under autocast, as torch's own
     softmax does there.
 
-    Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor, for options
-    out of range, for an answer of the network that is not as above, and for NaN or infinities in it; these
-    are NaN in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
+    Raises ``ValueError`` or ``TypeError`` for an image that is no ``[N,3,H,W]`` floating tensor (how many
+    channels there are is for the network to judge), for options out of range or that make sizes of 2^31
+    pixels, for an answer of the network that is not as above, and for NaN or infinities in it; these are NaN
+    in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
 
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020 (scales 0.5, 1, 2 with flips: 6 predictions).
@@ -81,7 +82,7 @@ class TTA(nn.Module):
             _checks.number(f"scales[{i}]", s, 0, exclusive=True) for i, s in enumerate(scales)
         )
         self.hflip = hflip
-        self.stride = _checks.integer("stride", stride, 1)
+        self.stride = _checks.integer("stride", stride, 1, 2**31 - 1)
         self.activation = _checks.choice("activation", activation, ("softmax", "sigmoid", "none"))
         self.output = _checks.choice("output", output, ("mean", "labels"))
 
@@ -91,7 +92,7 @@ class TTA(nn.Module):
         image, call = self._image_and_call(args, kwargs)
         if not isinstance(image, Tensor):
             raise TypeError(_checks.wrong("image", "a tensor [N,3,H,W]", image))
-        if not image.is_floating_point():
+        if not image.is_floating_point() or not _checks.is_dense(image):
             raise TypeError(_checks.wrong("image", "[N,3,H,W] of a floating dtype", image))
         if image.dim() != 4 or min(image.shape[-2:]) < 1:
             raise ValueError(_checks.wrong("image", "[N,3,H,W] with at least one pixel", image))
@@ -134,13 +135,17 @@ class TTA(nn.Module):
     def _resampled(self, image: Tensor, scale: float) -> Tensor:
         """The image in another size, or a copy of it."""
         size = (self._length(image.shape[-2], scale), self._length(image.shape[-1], scale))
+        _checks.storable("scales and stride", (*image.shape[:2], *size), image.dtype)
         if size == tuple(image.shape[-2:]):
             return image.clone()
         return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
     def _length(self, length: int, scale: float) -> int:
         """The multiple of the stride nearest to ``scale * length``, halves up, at least one."""
-        return max(math.floor(scale * length / self.stride + 0.5), 1) * self.stride
+        multiple = scale * length / self.stride + 0.5
+        if multiple * self.stride >= 2**31:
+            raise ValueError(_checks.wrong("scales", f"sizes below 2^31 pixels for {length} of them", scale))
+        return max(math.floor(multiple), 1) * self.stride
 
     def extra_repr(self) -> str:
         return (

@@ -254,6 +254,10 @@ def _cam_fusion(
 ) -> list[Tensor]:
     if checking(cams[0]):
         check_summands("cams", cams, "[n,k,y,x]", classes)
+    for crop in _pairs(crops):
+        _checks.storable("size", (*cams[0].shape[:2], *crop), cams[0].dtype)
+    if classes is None and 0 in cams[0].shape[:2]:  # nothing is worked through map by map, however many
+        return [cams[0].new_empty((*cams[0].shape[:2], *crop)) for crop in _pairs(crops)]
     launch = _launch.cuda_cam_fusion if on_cuda(cams[0]) else _launch.cam_fusion
     return launch(cams, classes, _pairs(sizes), _pairs(crops), flipped, relu, normalize)
 

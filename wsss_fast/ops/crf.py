@@ -22,12 +22,14 @@ from wsss_fast._values import (
 )
 from wsss_fast.kernels import Bilateral, Features, Gaussian, Kernel
 from wsss_fast.ops import crf_backward
-from wsss_fast.ops.lattice import MAX_DIMS
+from wsss_fast.ops.features import width_in
+from wsss_fast.ops.lattice import MAX_DIMS, checked_capacity
 from wsss_fast.ops.mean_field import log_softmax_, next_logits, terms_of_each_group
 
 DEFAULT_GAUSSIAN = Gaussian(sxy=3, compat=3)
 DEFAULT_BILATERAL = Bilateral(sxy=50, srgb=5, compat=10)
 _NORMALIZATIONS = ("symmetric", "before", "after", "none")
+IMAGE_DTYPES = (torch.uint8, torch.float32, torch.float64)
 _OUTPUTS = ("probs", "log_probs", "labels")
 
 # unary [N,M,C,H,W], image [N,3,H,W]; a kind, a compat, five scales and a normalisation for each kernel;
@@ -67,6 +69,8 @@ def _crf_labels(image: Tensor, unary: Tensor, *others: Any) -> Tensor:
 
 def _infer(image: Tensor, unary: Tensor, others: tuple[Any, ...], output: str, *, out: Tensor) -> Tensor:
     """``out``, filled; ``others`` are the rest of the schema."""
+    if out.numel() == 0:
+        return out
     *lists, iterations = others
     kernels = flat_kernels(*lists)
     if on_cuda(unary):
@@ -105,8 +109,6 @@ def _log_probs_on_cpu(
 def _on_cuda(
     image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, output: str, *, out: Tensor
 ) -> Tensor:
-    if out.numel() == 0:
-        return out
     looking = checking(unary)
     if looking:
         _look(image, unary, kernels)
@@ -327,11 +329,11 @@ def _capacity_of_each(given: Any, count: int) -> list[int]:
     if given is None:
         return []
     if not isinstance(given, (list, tuple)):
-        return [_checks.integer("capacity", given, 1)] * count
+        return [checked_capacity("capacity", given)] * count
     if len(given) != count:
         expected = f"an integer, or {count} of them (one for each kernel)"
         raise ValueError(_checks.wrong("capacity", expected, f"{len(given)} integers"))
-    return [_checks.integer(f"capacity[{k}]", value, 1) for k, value in enumerate(given)]
+    return [checked_capacity(f"capacity[{k}]", value) for k, value in enumerate(given)]
 
 
 def _entry(terms: list[Kernel], k: int) -> list[Kernel]:
@@ -350,8 +352,7 @@ def _crf_batch(
     index: str,
 ) -> Tensor:
     image, unary = _checks.autocast(image), _checks.autocast(unary)
-    dtypes = (torch.uint8, torch.float32, torch.float64)
-    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), dtypes)
+    _checks.tensor(f"image{index}", image, "[N,3,H,W] or [3,H,W]", (3, 4), IMAGE_DTYPES)
     single = image.dim() == 3
     shape = "[C,H,W] or [M,C,H,W]" if single else "[N,C,H,W] or [N,M,C,H,W]"
     ranks = (3, 4) if single else (4, 5)
@@ -410,6 +411,8 @@ def _flatten(
                 expected = f"a number, [{classes}] or [{classes},{classes}] (C of unary{index})"
                 raise ValueError(_checks.wrong(name, expected, compat))
         else:
+            if abs(given) > torch.finfo(dtype).max:
+                raise ValueError(_checks.wrong(name, f"a number within {_checks.dtype_name(dtype)}", given))
             compat = torch.full((), given, dtype=dtype, device=unary.device)
         compats.append(compat)
         if isinstance(term, Gaussian):
@@ -422,7 +425,7 @@ def _flatten(
             kinds.append("features")
             scales += [1.0] * 5
             features.append(_guide(term.features, f"features of kernel {k}{index}", unary, single, index))
-    return features, compats, kinds, scales
+    return features, compats, kinds, [width_in(dtype, scale) for scale in scales]
 
 
 def _guide(value: Any, name: str, unary: Tensor, single: bool, index: str) -> Tensor:

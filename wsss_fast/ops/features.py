@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 
+def width_in(dtype: torch.dtype, width: float) -> float:
+    """A standard deviation, or the nearest that the dtype has: beyond it there would be 0 or infinity, by
+    which nothing can be divided. No pixel can tell them apart."""
+    limits = torch.finfo(dtype)
+    return min(max(width, limits.tiny), limits.max)
+
+
 def position_features(height: int, width: int, sxy: Sequence[float], like: Tensor) -> Tensor:
     """``(x / sx, y / sy)`` of each pixel: ``[2,H,W]``, of the dtype and on the device of ``like``."""
     rows, columns = (torch.arange(n, dtype=like.dtype, device=like.device) for n in (height, width))
@@ -31,5 +38,7 @@ def _of_each_channel(values: Sequence[float], like: Tensor) -> Tensor:
     Filled on the device, as a copy from the host would make it wait; and a tensor, as a division by a number
     is a product with its reciprocal on CUDA, which rounds differently.
     """
-    filled = [torch.full((), value, dtype=like.dtype, device=like.device) for value in values]
+    filled = [
+        torch.full((), width_in(like.dtype, value), dtype=like.dtype, device=like.device) for value in values
+    ]
     return torch.stack(filled).view(-1, 1, 1)

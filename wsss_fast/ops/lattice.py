@@ -49,7 +49,7 @@ def _build_fake(features: Tensor, capacity: int | None) -> tuple[Tensor, Tensor]
 @torch.library.impl("wsss_fast::lattice_filter", ("CPU", "CUDA"))
 def _filter(lattices: list[Tensor], values: Tensor, dims: int, transposed: bool, check: bool) -> Tensor:
     if check and checking(values):
-        check_filter_values(values)
+        check_filter_values(values, dims)
     return _launch.lattice_filter(lattices, values, dims, transposed, check)
 
 
@@ -73,6 +73,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 torch.library.register_autograd("wsss_fast::lattice_filter", _backward, setup_context=_setup_context)
 
 
+def checked_capacity(name: str, value: Any) -> int:
+    """An integer of at least 1, and what the ops can count of it: no lattice needs more."""
+    return min(_checks.integer(name, value, 1), 2**63 - 1)
+
+
 class PermutohedralLattice:
     """A Gaussian filter over points of a feature space, in time linear in the number of points.
 
@@ -93,7 +98,8 @@ class PermutohedralLattice:
     Raises:
         ValueError: wrong shape, d, or device; NaN or infinite features; features thousands of standard
             deviations away from the origin, where the dtype can no longer place them; features that
-            require a gradient (the filter is differentiable in the values only: detach them).
+            require a gradient while gradients are recorded (the filter is differentiable in the values
+            only: detach them).
         TypeError: wrong type or dtype.
 
     The lattice is built here, once. On the CPU it takes about ``P (d+1) 8`` bytes and 4 more for each vertex
@@ -117,12 +123,9 @@ class PermutohedralLattice:
         features = _checks.autocast(features)
         _checks.tensor("features", features, shape, (2, 3, 4, 5))
         if capacity is not None:
-            capacity = _checks.integer("capacity", capacity, 1)
-        if features.requires_grad:
-            raise ValueError(
-                _checks.wrong("features", "a tensor that needs no gradient", "requires_grad=True")
-                + "; the filter is differentiable in the values only: pass features.detach()"
-            )
+            capacity = checked_capacity("capacity", capacity)
+        only = "the filter is differentiable in the values only"
+        _checks.needs_no_gradient("features", features, only)
         self._single = features.dim() <= 3
         batch = features.unsqueeze(0) if self._single else features
         self._count, self._dims = batch.shape[:2]
@@ -133,7 +136,7 @@ class PermutohedralLattice:
         self._lattices: list[Tensor] = []
         self._vertices: list[Tensor] = []
         # One lattice for the whole batch on CUDA, one for each item on the CPU.
-        points = batch.flatten(2)
+        points = batch.flatten(2).contiguous()  # at once: items of a batch that is not would each be copied
         parts = [points] if on_cuda(points) else [points[n : n + 1] for n in range(self._count)]
         for part in parts:
             lattice, vertices = torch.ops.wsss_fast.lattice_build(part, capacity)
@@ -154,14 +157,17 @@ class PermutohedralLattice:
         """The values, filtered.
 
         Args:
-            values: any number of channels at the points, finite, of the dtype of the features: ``[N,C,...]``
-                for features ``[N,d,...]`` and ``[C,...]`` for features without N.
+            values: any number of channels at the points, of the dtype of the features: ``[N,C,...]`` for
+                features ``[N,d,...]`` and ``[C,...]`` for features without N. Finite, and at most the
+                largest number of the dtype by ``2^(d+1)`` times the number of points, so that no sum
+                overflows (for the pixels of a photograph and d = 5 that is 1e31 in float32).
 
         Returns:
             The same shape, contiguous.
 
         Raises:
-            ValueError: a shape that does not fit the features, a wrong device, NaN or infinities.
+            ValueError: a shape that does not fit the features, a wrong device, NaN, infinities or larger
+                values.
             TypeError: wrong type or dtype.
 
         Differentiable in the values, any number of times (the gradient is the transposed filter). Cost:

@@ -32,8 +32,14 @@ def _paths(radius: int) -> int:
     return (inside - 1) // 2
 
 
+def _affinity_shape(boundary: Tensor, radius: int) -> tuple[int, ...]:
+    n, _, h, w = boundary.shape
+    return n, _paths(radius), h - (radius - 1), w - 2 * (radius - 1)
+
+
 @torch.library.impl("wsss_fast::path_affinity", ("CPU", "CUDA"))
 def _path_affinity(boundary: Tensor, radius: int) -> Tensor:
+    _checks.storable("boundary", _affinity_shape(boundary, radius), boundary.dtype)
     if on_cuda(boundary):
         if checking(boundary):
             check_boundary("boundary", boundary)
@@ -43,8 +49,7 @@ def _path_affinity(boundary: Tensor, radius: int) -> Tensor:
 
 @torch.library.register_fake("wsss_fast::path_affinity")
 def _path_affinity_fake(boundary: Tensor, radius: int) -> Tensor:
-    n, _, h, w = boundary.shape
-    return boundary.new_empty((n, _paths(radius), h - (radius - 1), w - 2 * (radius - 1)))
+    return boundary.new_empty(_affinity_shape(boundary, radius))
 
 
 @torch.library.impl("wsss_fast::path_affinity_backward", ("CPU", "CUDA"))

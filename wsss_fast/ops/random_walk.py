@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsss_fast import _checks, _launch
 from wsss_fast._device import floats_for, on_cuda
-from wsss_fast._values import check_boundary, check_finite, checking
+from wsss_fast._values import check_boundary, check_walker, checking
 
 _METHODS = ("chebyshev", "power")
 _MOST_STEPS = 2**20
@@ -43,7 +43,7 @@ def _walk(
         return _launch.random_walk(cams, boundaries, names, *options)
     if checking(cams[0]):
         for (cam_name, boundary_name), cam, boundary in zip(names, cams, boundaries, strict=True):
-            check_finite(cam_name, cam)
+            check_walker(cam_name, cam)
             check_boundary(boundary_name, boundary)
     return _launch.cuda_random_walk(cams, boundaries, *options)
 
@@ -179,7 +179,8 @@ def random_walk(
     Instance Segmentation with Inter-pixel Relations, CVPR 2019). No matrix is built.
 
     Args:
-        cam: ``[N,K,h,w]`` or ``[K,h,w]``, finite: K maps an image. float32 or float64; on CUDA float16 or
+        cam: ``[N,K,h,w]`` or ``[K,h,w]``: K maps an image, finite and at most 2^-40 of the largest number of
+            the dtype (3e26 in float32), so that no sum overflows. float32 or float64; on CUDA float16 or
             bfloat16 too, which are computed with in float32, and under autocast taken as float32. Or a list
             of such tensors, of any sizes, on one device.
         boundary: ``[N,1,h,w]`` or ``[1,h,w]`` of the same dtype, in [0,1]: how likely a pixel lies on a
@@ -267,6 +268,8 @@ def random_walk(
                 [c for c, _ in pairs], [b for _, b in pairs], radius, beta, count, method, tol
             )
         return [out.view(c.shape) for out, c in zip(outs, cam, strict=True)]
+    if isinstance(boundary, (list, tuple)):
+        raise TypeError(_checks.wrong("cam", "a list, as boundary is one", cam))
     c, b = _pair("cam", cam, "boundary", boundary)
     out: Tensor = torch.ops.wsss_fast.random_walk(c, b, radius, beta, count, method, tol)
     return out if cam.dim() == 4 else out.squeeze(0)  # type: ignore[union-attr]

@@ -119,6 +119,10 @@ def _tta_merge(
 ) -> Tensor:
     if checking(logits[0]):
         check_summands("logits", logits, "[n,c,y,x]")
+    images, classes = logits[0].shape[:2]
+    labels = output == "labels"
+    shape = (images, *size) if labels else (images, classes, *size)
+    _checks.storable("size", shape, _checks.label_dtype(classes) if labels else logits[0].dtype)
     out = _empty(logits, size, output)
     launch = _launch.cuda_tta_merge if on_cuda(logits[0]) else _launch.tta_merge
     launch(logits, flipped, activation, out=out)

@@ -47,12 +47,16 @@ def unary_from_labels(
             [[0.2500, 0.2500]]])
     """
     _checks.tensor("labels", labels, "[N,M,H,W], [N,H,W] or [H,W]", (2, 3, 4), _INTEGERS)
-    n_labels = _checks.integer("n_labels", n_labels, 1)
+    n_labels = _checks.integer("n_labels", n_labels, 1, 2**31 - 1)
     gt_prob = _checks.number("gt_prob", gt_prob, 0, exclusive=True)
     if gt_prob >= 1:
         raise ValueError(_checks.wrong("gt_prob", "a number > 0 and < 1", gt_prob))
     if not isinstance(zero_unsure, bool):
         raise TypeError(_checks.wrong("zero_unsure", "a bool", zero_unsure))
+    others = -math.log((1 - gt_prob) / (n_labels - 1)) if n_labels > 1 else 0.0
+    shape = (*labels.shape[:-2], n_labels, *labels.shape[-2:])
+    _checks.storable("n_labels", shape, torch.float32)
+    unary = torch.full(shape, others, dtype=torch.float32, device=labels.device)
     highest = n_labels if zero_unsure else n_labels - 1
     looks = looking(labels)
     if looks and labels.numel() > 0:
@@ -64,9 +68,6 @@ def unary_from_labels(
                     "labels", f"values in [0, {highest}] for {n_labels} classes", f"the label {bad}"
                 )
             )
-    others = -math.log((1 - gt_prob) / (n_labels - 1)) if n_labels > 1 else 0.0
-    shape = (*labels.shape[:-2], n_labels, *labels.shape[-2:])
-    unary = torch.full(shape, others, dtype=torch.float32, device=labels.device)
     given = labels.long().unsqueeze(-3)
     index = (given - 1).clamp_min(0) if zero_unsure else given
     if not looks:
@@ -105,13 +106,13 @@ def unary_from_probs(probs: Tensor, clip: float | None = 1e-5) -> Tensor:
     least = 0.0 if clip is None else _checks.number("clip", clip, 0)
     if least >= 1:
         raise ValueError(_checks.wrong("clip", "a number in [0, 1) or None", clip))
+    energies = -probs.clamp(least, 1.0).log()
     looks = looking(probs)
     if looks and probs.numel() > 0:
         low, high = (float(v) for v in probs.detach().aminmax())
         if not (low >= 0 and high <= 1.001):  # aminmax hands NaN on
             bad = high if low >= 0 else low
             raise ValueError(_checks.wrong("probs", "probabilities in [0, 1]", f"the value {bad}"))
-    energies = -probs.clamp(least, 1.0).log()
     if not looks:
         energies = energies.masked_fill(~((probs >= 0) & (probs <= 1.001)), math.nan)
     return energies

@@ -22,6 +22,9 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
     const LatticeLoops<T>& loops = lattice_loops<T>();
     LatticeValues<T> work;
     std::vector<std::int64_t> bad(static_cast<std::size_t>(lattice.bands()));
+    // With these no sum overflows: splatting adds up all points at most, each blur doubles.
+    const T most = std::ldexp(std::numeric_limits<T>::max(), -(lattice.dims + 1)) /
+                   static_cast<T>(std::max(points, std::int64_t{1}));
     for (std::int64_t first = 0; first < params.channels; first += kChannelsAtOnce) {
         const std::int64_t channels = std::min(kChannelsAtOnce, params.channels - first);
         const std::vector<ChannelBlock> blocks = channel_blocks(static_cast<int>(channels));
@@ -41,13 +44,13 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
                 for (std::int64_t c = 0; c < channels; ++c) {
                     const T* from = values + c * points + begin;
                     T* to = planes.data() + c * kLatticeTile;
-                    bool finite = true;
+                    bool good = true;
                     for (std::int64_t p = 0; p < count; ++p) {
                         to[p] = from[p];
-                        finite &= std::abs(from[p]) <= std::numeric_limits<T>::max();
+                        good &= std::abs(from[p]) <= most;
                     }
                     std::int64_t& first_bad = bad[static_cast<std::size_t>(band.index)];
-                    if (!finite && first_bad < 0) first_bad = c * points + begin;
+                    if (!good && first_bad < 0) first_bad = c * points + begin;
                 }
                 loops.to_rows(planes.data(), width, rows.data());
                 work.splat(tile, rows.data(), nullptr);
@@ -56,9 +59,11 @@ void lattice_filter(const LatticeFilterParams<T>& params) {
         if (params.check) {
             for (std::int64_t at : bad) {
                 if (at < 0) continue;
-                while (std::abs(values[at]) <= std::numeric_limits<T>::max()) ++at;
-                refuse("values: expected finite values, got ", values[at], " in channel ",
-                       first + at / points, " of point ", at % points);
+                while (std::abs(values[at]) <= most) ++at;
+                const char* const small =
+                    std::isfinite(values[at]) ? " small enough for a finite sum" : "";
+                refuse("values: expected finite values", small, ", got ", values[at],
+                       " in channel ", first + at / points, " of point ", at % points);
             }
         }
 

@@ -27,7 +27,7 @@ def array(name: str, value: Any, expected: str) -> np.ndarray:
         result = np.asarray(value)
     except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU or with a gradient
         raise TypeError(_checks.wrong(name, expected, f"a {type(value).__name__}")) from None
-    if not np.issubdtype(result.dtype, np.integer) and not np.issubdtype(result.dtype, np.floating):
+    if result.dtype.kind not in "iuf":  # spans of time are integers to numpy's issubdtype
         got = describe(result) if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
         raise TypeError(_checks.wrong(name, expected, got))
     return result
@@ -85,6 +85,14 @@ def number(
     """:func:`wsss_fast._checks.number`, for numbers of numpy too."""
     value = value.item() if isinstance(value, np.number) else value
     return _checks.number(name, value, low, exclusive=exclusive, below=below)
+
+
+def truth(name: str, value: Any) -> bool:
+    """What Python takes ``value`` for in an ``if``."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError, RuntimeError):  # arrays of several values
+        raise TypeError(_checks.wrong(name, "a bool", value)) from None
 
 
 def member(name: str, value: Any, kind: type[Member]) -> Member:

@@ -61,6 +61,9 @@ _NORMALIZATIONS = {
     NORMALIZE_SYMMETRIC: "symmetric",
 }
 
+# Marginals lie in [0, 1]; with what is at most this no filter can overflow.
+_MOST_OF_Q = 1e6
+
 
 def _given(u: Any) -> np.ndarray:
     return _arguments.finite("u", _arguments.floats("u", u, ("C", "N"), "labels x points"), or_inf=True)
@@ -69,14 +72,18 @@ def _given(u: Any) -> np.ndarray:
 def _product(name: str, weights: Any, f: Any) -> np.ndarray:
     weights = _arguments.floats(name, weights, ("C", "D"), "labels x features")
     features = _arguments.floats("f", f, (weights.shape[1], "N"), f"features of {name} x points")
-    return _arguments.finite(name, weights) @ _arguments.finite("f", features)
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = _arguments.finite(name, weights) @ _arguments.finite("f", features)
+    return _arguments.finite(f"{name} @ f", product)
 
 
 class Unary:
     """Energies of labels at points: a :class:`ConstUnary` or a :class:`LogisticUnary`."""
 
-    def __init__(self, energy: np.ndarray) -> None:
-        self._energy = energy
+    _energy: np.ndarray
+
+    def __init__(self) -> None:
+        raise TypeError("Unary: expected to be made as a ConstUnary or a LogisticUnary")
 
 
 class ConstUnary(Unary):
@@ -86,7 +93,7 @@ class ConstUnary(Unary):
     """
 
     def __init__(self, u: Any) -> None:
-        super().__init__(_given(u))
+        self._energy = _given(u)
 
 
 class LogisticUnary(Unary):
@@ -96,7 +103,7 @@ class LogisticUnary(Unary):
     """
 
     def __init__(self, L: Any, f: Any) -> None:
-        super().__init__(_product("L", L, f))
+        self._energy = _product("L", L, f)
 
 
 class DenseCRF:
@@ -129,10 +136,13 @@ class DenseCRF:
         """Sets the energies to those of a :class:`Unary`, in place of earlier ones."""
         if not isinstance(u, Unary):
             raise TypeError(_checks.wrong("u", "a ConstUnary or a LogisticUnary", f"a {type(u).__name__}"))
-        if u._energy.shape != (self._nlabels, self._nvar):
+        self._set("u", u._energy)
+
+    def _set(self, name: str, energy: np.ndarray) -> None:
+        if energy.shape != (self._nlabels, self._nvar):
             expected = f"[{self._nlabels},{self._nvar}] (labels x points)"
-            raise ValueError(_checks.wrong("u", expected, _arguments.describe(u._energy)))
-        self._unary = torch.from_numpy(u._energy)
+            raise ValueError(_checks.wrong(name, expected, _arguments.describe(energy)))
+        self._unary = torch.from_numpy(energy)
 
     def setUnaryEnergy(self, u: Any, f: Any = None) -> None:
         """Sets the energies, in place of earlier ones.
@@ -145,7 +155,10 @@ class DenseCRF:
             TypeError: no array of floats.
             ValueError: wrong size, NaN or -inf.
         """
-        self.setUnary(Unary(_given(u) if f is None else _product("u", u, f)))
+        if f is None:
+            self._set("u", _given(u))
+        else:
+            self._set("u @ f", _product("u", u, f))
 
     def addPairwiseEnergy(
         self,
@@ -216,12 +229,13 @@ class DenseCRF:
         """Updates Q in place.
 
         Args:
-            Q: marginals ``[C,N]`` float32, finite.
+            Q: marginals ``[C,N]`` float32, in [0, 1] up to what is taken for rounding: at most 1e6.
             tmp1, tmp2: scratch space of the implementation this stands in for; not used.
 
         Raises:
             TypeError: Q is no float32 array.
-            ValueError: Q has the wrong size, is read-only or not finite.
+            ValueError: Q has the wrong size, is read-only or not finite; weights so large that energies
+                overflow.
         """
         expected = f"a writable [{self._nlabels},{self._nvar}] float32, as startInference gives it"
         if not isinstance(Q, np.ndarray):
@@ -234,13 +248,16 @@ class DenseCRF:
         energy = self._energy().clone()
         for term in self._terms:
             energy += term.energy(q)
-        Q[...] = torch.softmax(-energy, 0).numpy()
+        updated = torch.softmax(-energy, 0)
+        if bool(updated.isnan().any()):
+            raise ValueError(_checks.wrong("compat", "weights that keep energies finite", "an overflow"))
+        Q[...] = updated.numpy()
 
     def klDivergence(self, Q: Any) -> float:
         """The divergence from Q to the model, up to a constant: the lower, the better Q fits.
 
         It is the sum over all points and labels of ``Q log Q + u Q`` and of Q times what each pairwise term
-        adds to the energy; Q ``[C,N]`` of finite floats. Sums are in double precision.
+        adds to the energy; Q ``[C,N]`` of floats of at most 1e6. Sums are in double precision.
 
         Raises:
             TypeError: no array of floats.
@@ -262,9 +279,10 @@ class DenseCRF:
 
     def _marginals(self, value: Any) -> Tensor:
         size = (self._nlabels, self._nvar)
-        return torch.from_numpy(
-            _arguments.finite("Q", _arguments.floats("Q", value, size, "labels x points"))
-        )
+        q = _arguments.finite("Q", _arguments.floats("Q", value, size, "labels x points"))
+        if not np.abs(q).max() <= _MOST_OF_Q:
+            raise ValueError(_checks.wrong("Q", f"values of at most {_MOST_OF_Q:g}", float(np.abs(q).max())))
+        return torch.from_numpy(q)
 
 
 class DenseCRF2D(DenseCRF):
@@ -290,6 +308,8 @@ class DenseCRF2D(DenseCRF):
     def __init__(self, w: int, h: int, nlabels: int) -> None:
         self._w = _checks.integer("w", w, 1, 2**31 - 1)
         self._h = _checks.integer("h", h, 1, 2**31 - 1)
+        if self._w * self._h >= 2**31:
+            raise ValueError(_checks.wrong("w and h", "less than 2^31 pixels", f"{self._w} x {self._h}"))
         super().__init__(self._w * self._h, nlabels)
         self._plane = (self._h, self._w)
 

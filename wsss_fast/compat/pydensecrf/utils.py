@@ -12,6 +12,7 @@ import torch
 import wsss_fast
 from wsss_fast import _checks
 from wsss_fast.compat.pydensecrf import _arguments
+from wsss_fast.ops.lattice import MAX_DIMS
 
 __all__ = [
     "compute_unary",
@@ -51,7 +52,8 @@ def unary_from_labels(labels: Any, n_labels: int, gt_prob: float, zero_unsure: b
         raise TypeError(_checks.wrong("labels", expected, _arguments.describe(flat)))
     row = torch.from_numpy(flat.astype(np.int64).reshape(1, -1))
     gt_prob = _arguments.number("gt_prob", gt_prob, 0, exclusive=True, below=1)
-    unary = wsss_fast.unary_from_labels(row, n_labels, gt_prob, zero_unsure=bool(zero_unsure))
+    unsure = _arguments.truth("zero_unsure", zero_unsure)
+    unary = wsss_fast.unary_from_labels(row, n_labels, gt_prob, zero_unsure=unsure)
     return unary.squeeze(1).numpy()
 
 
@@ -101,12 +103,15 @@ def unary_from_softmax(sm: Any, scale: float | None = None, clip: float | None =
     return energy.reshape(len(probs), -1).astype(np.float32, order="C")
 
 
-def softmax_to_unary(sm: Any, GT_PROB: float = 1) -> np.ndarray:
+def softmax_to_unary(sm: Any, GT_PROB: float | None = 1) -> np.ndarray:
     """The old name of :func:`unary_from_softmax`, without a clip."""
     warnings.warn(
         "softmax_to_unary: unary_from_softmax has taken its place", DeprecationWarning, stacklevel=2
     )
-    return unary_from_softmax(sm, None if GT_PROB == 1 else GT_PROB, clip=None)
+    scale = None if GT_PROB is None else _arguments.number("GT_PROB", GT_PROB, 0, exclusive=True)
+    if scale is not None and scale > 1:
+        raise ValueError(_checks.wrong("GT_PROB", "a number > 0 and <= 1", scale))
+    return unary_from_softmax(sm, None if scale == 1 else scale, clip=None)
 
 
 def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> np.ndarray:
@@ -114,20 +119,28 @@ def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> np
 
     Args:
         sdims: a standard deviation for each axis.
-        shape: the size of the grid, the slowest axis first.
+        shape: the size of the grid, the slowest axis first; at most 16 axes.
 
     Returns:
         ``[axes,N]`` float32, N the product of ``shape``.
 
     Raises:
         TypeError: no numbers.
-        ValueError: sizes below 1, deviations that are not above 0 or not one for each axis.
+        ValueError: sizes below 1, too many axes, deviations that are not above 0 or not one for each axis.
 
     >>> create_pairwise_gaussian(sdims=(2, 1), shape=(2, 3))
     array([[0. , 0. , 0. , 0.5, 0.5, 0.5],
            [0. , 1. , 2. , 0. , 1. , 2. ]], dtype=float32)
     """
-    sizes = tuple(_checks.integer(f"shape[{i}]", n, 1) for i, n in enumerate(shape))
+    expected = f"1 to {MAX_DIMS} integers >= 1"
+    try:
+        given = tuple(shape)
+    except TypeError:
+        raise TypeError(_checks.wrong("shape", expected, shape)) from None
+    if not 1 <= len(given) <= MAX_DIMS:
+        raise ValueError(_checks.wrong("shape", expected, f"{len(given)} of them"))
+    sizes = tuple(_checks.integer(f"shape[{i}]", n, 1, 2**31 - 1) for i, n in enumerate(given))
+    _checks.storable("shape", (len(sizes), *sizes), torch.float32)
     return _grid(sdims, sizes, "shape").reshape(len(sizes), -1)
 
 
@@ -145,7 +158,8 @@ def create_pairwise_bilateral(sdims: Sequence[float], schan: Any, img: Any, chdi
 
     Raises:
         TypeError: no numbers.
-        ValueError: no such axis, deviations that are not above 0 or not one for each axis or channel.
+        ValueError: no such axis, deviations that are not above 0 or not one for each axis or channel, values
+            that are not finite in units of their deviation.
 
     >>> image = np.zeros((20, 30, 10), dtype=np.float32)  # a volume without channels
     >>> create_pairwise_bilateral(sdims=(5, 5, 5), schan=0.1, img=image).shape
@@ -157,7 +171,10 @@ def create_pairwise_bilateral(sdims: Sequence[float], schan: Any, img: Any, chdi
     chdim = _checks.integer("chdim", chdim, -image.ndim, image.ndim - 1)
     channels = image[np.newaxis] if chdim == -1 else np.moveaxis(image, chdim, 0)
     widths = _arguments.scales("schan", schan, len(channels))
-    values = channels.astype(np.float32) / widths.reshape(-1, *[1] * (channels.ndim - 1))
+    with np.errstate(over="ignore"):
+        values = channels.astype(np.float32) / widths.reshape(-1, *[1] * (channels.ndim - 1))
+    if values.size > 0:
+        _arguments.finite("img", values)
     features = np.concatenate([_grid(sdims, channels.shape[1:], "img without its channels"), values])
     return features.reshape(len(features), -1)
 
