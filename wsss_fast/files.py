@@ -212,14 +212,33 @@ def _machine() -> str:
 def read_bytes(path: PathLike, kind: str) -> bytes:
     """The content of a file; ``kind`` (such as ``"a PNG"``) says in the error what was expected."""
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(path, f"expected {kind}, got no such file") from None
+        with open_regular(path, kind) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(path, f"expected {kind}, got an error: {error.strerror or error}") from error
     if not content:
         raise DataError(path, f"expected {kind}, got an empty file")
     return content
+
+
+def open_regular(path: PathLike, kind: str) -> io.BufferedReader:
+    """A file, open for reading. `DataError` for what is none: a pipe that nobody writes into would be waited
+    for without end."""
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    except FileNotFoundError:
+        raise DataError(path, f"expected {kind}, got no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with the character 0
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(path, f"expected {kind}, got an error: {reason}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DataError(path, f"expected {kind}, got a pipe or device")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _plain(value: Any) -> Any:
@@ -346,17 +365,14 @@ def read_mask(path: PathLike) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     kind = "a palette or grey PNG of at most 16 bits a pixel"
+    content = read_bytes(path, kind)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             if image.mode not in ("P", "L", "1", "I;16", "I;16B"):
                 raise DataError(path, f"expected {kind}, got {image.format} with mode {image.mode}")
             return np.array(image, np.uint16 if image.mode.startswith("I") else np.uint8)
-    except FileNotFoundError:
-        raise DataError(path, f"expected {kind}, got no such file") from None
     except UnidentifiedImageError:
-        empty = Path(path).stat().st_size == 0
-        got = "an empty file" if empty else "something that is not an image"
-        raise DataError(path, f"expected {kind}, got {got}") from None
+        raise DataError(path, f"expected {kind}, got something that is not an image") from None
     except DataError:
         raise
     # Pillow reports broken chunks as SyntaxError, cut files as OSError and absurd sizes by its own error.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from wsss_fast._folder_lock import hold
 from wsss_fast.config import ConfigError, DataConfig
 from wsss_fast.config_file import build, flat, read_values
 from wsss_fast.prepare._examine import Check
@@ -53,7 +54,8 @@ def prepare(arguments: Sequence[str]) -> int:
         check=options["check"],
         unlabelled=options.get("unlabelled", "keep"),
     )
-    report = _run(what, options, settings)
+    with hold(settings.destination, "--destination"):
+        report = _run(what, options, settings)
     print(report.summary())
     print(f"report: {settings.destination / 'report.md'}")
     return 1 if options["strict"] and report.findings else 0
