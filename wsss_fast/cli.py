@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -115,6 +116,9 @@ class _UsageError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may have what it cannot show
+            stream.reconfigure(errors="backslashreplace")
     parser = _commands_parser()
     if not arguments:
         parser.print_help(sys.stderr)

@@ -263,8 +263,17 @@ def write_json(path: PathLike, value: Any) -> None:
     (NaN and infinities) become null.
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write text in UTF-8.
+
+    What names of files may have and UTF-8 has not (bytes that are no text) is written as ``\\udcff``, which
+    JSON and YAML read back.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: PathLike) -> Any:
@@ -299,11 +308,15 @@ def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
             missing = set(names) - set(arrays.files)
             if missing:
                 raise DataError(path, f"expected the arrays {sorted(names)}, got {sorted(arrays.files)}")
-            return {name: arrays[name] for name in names or arrays.files}
+            found = {name: arrays[name] for name in names or arrays.files}
     except DataError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(path, f"expected {kind}, got: {error}") from error
+    others = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
+    if others:  # NumPy gives the bytes of what is no array
+        raise DataError(path, f"expected {kind}, got {others[0]!r} in it, which is no array")
+    return found
 
 
 def voc_palette() -> np.ndarray:

@@ -245,12 +245,6 @@ PREPARE: dict[str, Callable[[Path, list[str]], list[str]]] = {
     "folder": _prepare_folder,
     "check": _check,
 }
-    "lid": _prepare_lid,
-    "voc": _prepare_voc,
-    "coco": _prepare_coco,
-    "folder": _prepare_folder,
-    "check": _check,
-}
 
 
 @pytest.mark.parametrize(("what", "workers"), [*((what, 0) for what in PREPARE), ("lid", 2), ("check", 2)])

@@ -10,6 +10,9 @@ import numpy as np
 
 from wsss_fast.files import MAX_CLASSES, DataError, PathLike, ignore_of, mask_dtype, read_mask
 
+_NAME_BYTES = 236
+"""255, which file systems allow, without the longest suffix, that of the report's ``.prediction-crf.png``."""
+
 
 class ImageSet(ABC):
     """Images of one split, in a fixed order, known by their index.
@@ -99,8 +102,8 @@ def check_classes(file: PathLike, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_name(file: PathLike, name: str) -> str:
-    """``name``, if it can be a file name in any folder."""
-    if not name or name in (".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > 240:
+    """``name``, if it can be a file name in any folder, with what is added to it."""
+    if not name or name in (".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > _NAME_BYTES:
         raise DataError(file, f"expected the name of an image, fit for a file name, got {name!r}")
     return name
 

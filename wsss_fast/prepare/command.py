@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def prepare(arguments: Sequence[str]) -> int:
     if options["workers"] < 0:
         raise ConfigError(f"--workers: expected a number >= 0, got {options['workers']}")
     settings = Settings(
-        destination=Path(options["destination"]),
+        destination=_path(options["destination"]),
         workers=options["workers"],
         check=options["check"],
         unlabelled=options.get("unlabelled", "keep"),
@@ -63,13 +64,13 @@ def prepare(arguments: Sequence[str]) -> int:
 
 def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
     def path(key: str) -> Path | None:
-        return None if options[key] is None else Path(options[key])
+        return None if options[key] is None else _path(options[key])
 
     if what == "check":
         from wsss_fast.prepare.check import check_data
 
         return check_data(build(DataConfig, options["data"]), settings)
-    source = Path(options["source"])
+    source = _path(options["source"])
     if not source.is_dir():
         raise ConfigError(f"--source: expected {_WHAT[what].source}, got {source}, which is no folder")
     if what == "lid":
@@ -90,6 +91,11 @@ def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
     from wsss_fast.prepare.coco import prepare_coco
 
     return prepare_coco(source, settings, year=options["year"], train_masks=options["train_masks"])
+
+
+def _path(text: str) -> Path:
+    """With ``~`` for the user's home, which a shell does not see behind ``--KEY=``."""
+    return Path(os.path.expanduser(text))
 
 
 def _usage() -> str:

@@ -15,7 +15,7 @@ from wsss_fast.ablation.sharing import Stage, link, stages_of
 from wsss_fast.ablation.table import Row, as_csv, as_markdown, as_text, rows_of
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.data import open_images
-from wsss_fast.files import DataError, NoMasksError, atomic_path
+from wsss_fast.files import DataError, NoMasksError, write_text
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import StepError
@@ -96,8 +96,7 @@ def _write(config: Config, settings: Sequence[Setting], stages: Sequence[Stage])
     rows = rows_of(settings, stages)
     texts = {"md": as_markdown(rows), "csv": as_csv(rows), "html": page(config, rows, stages)}
     for suffix, text in texts.items():
-        with atomic_path(Path(config.output) / f"ablation.{suffix}") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(Path(config.output) / f"ablation.{suffix}", text)
     return rows
 
 
