@@ -6,9 +6,10 @@ import importlib
 import io
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 
+from wsss_fast._folder_lock import hold
 from wsss_fast.ablation.grid import Cell, Setting, cells_of, grid
 from wsss_fast.ablation.page import page
 from wsss_fast.ablation.sharing import Stage, link, stages_of
@@ -52,10 +53,13 @@ def ablate(config: Config) -> list[Row]:
     _check_encoders(stages)
     link(stages)
     start = time.perf_counter()
-    for stage in stages:
-        _make(stage, cells)
-        if stage.step == "evaluate":
-            _write(config, settings, stages)
+    with ExitStack() as until_done:
+        for cell in cells:  # each is a run, which other commands may be given
+            until_done.enter_context(hold(cell.config.output, "output"))
+        for stage in stages:
+            _make(stage, cells)
+            if stage.step == "evaluate":
+                _write(config, settings, stages)
     rows = _write(config, settings, stages)
     print(f"{'all':<24} {time.perf_counter() - start:8.1f} s")
     print(as_text(rows))
