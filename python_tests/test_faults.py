@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ pytest.importorskip("timm", reason="needs the pipeline extra")
 pytest.importorskip("segmentation_models_pytorch", reason="needs the pipeline extra")
 pytest.importorskip("lightning_fabric", reason="needs the pipeline extra")
 
+from small_disk import NO_SPACE, fill
 from tiny_run import tiny_config
 
 from wsss_fast import files
@@ -34,8 +35,6 @@ from wsss_fast.config_file import save
 from wsss_fast.data import open_images
 from wsss_fast.files import DataError, WriteError, read_json, write_image
 from wsss_fast.steps import train_classifier as classifier_step
-
-NO_SPACE = "No space left on device"
 
 
 def _data(root: Path) -> DataConfig:
@@ -90,27 +89,6 @@ def check_message(text: str, name: str, *parts: str) -> None:
 
 
 # --- a full disk ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount a file system here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(disk: Path, free: int) -> Path:
-    """A file that leaves so many bytes of the disk."""
-    path = disk / "ballast"
-    left = shutil.disk_usage(disk).free
-    with path.open("wb") as file:
-        file.write(bytes(left - free))
-    return path
 
 
 LARGE = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import io
 import re
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wsss_fast._extras import MissingPackageError, need_pipeline
+from wsss_fast._folder_lock import InUseError, hold
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.config_file import (
@@ -97,6 +99,9 @@ class _UsageError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may have what it cannot show
+            stream.reconfigure(errors="backslashreplace")
     parser = _commands_parser()
     if not arguments:
         parser.print_help(sys.stderr)
@@ -123,8 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = parse_config(name, rest)
         if config is None:  # --help
             return 0
-        _save(config)
-        result = _carry_out(name, config)
+        with ExitStack() as until_done:
+            _open_output(config, until_done)
+            result = _carry_out(name, config)
     except (_UsageError, ConfigError) as error:
         return fail(2, error, f"`wsss-fast {name} --help` lists every key with its default.")
     except MissingPackageError as error:
@@ -254,8 +260,11 @@ def _explain(error: Exception) -> str:
     return " ".join(message.split())
 
 
-def _save(config: Config) -> None:
+def _open_output(config: Config, until_done: ExitStack) -> None:
+    """Have the output folder for this command alone, and write its config there."""
+    of = ranks()
     try:
+        until_done.enter_context(hold(config.output, "output", rank=of.rank, world=of.world))
         save(config, Path(config.output) / "config.yaml")
     except WriteError as error:
         if error.errno in _NO_SPACE:  # another folder may help, but it is not a wrong one
@@ -286,7 +295,7 @@ def _is_foreseen(error: Exception) -> bool:
 
     Steps load heavy modules; an error of theirs can only come if theirs was loaded.
     """
-    kinds: list[type[Exception]] = [DataError]
+    kinds: list[type[Exception]] = [DataError, InUseError]
     for module, name in (("steps._states", "StepError"), ("models.backbone", "WeightsError")):
         loaded = sys.modules.get(f"wsss_fast.{module}")
         if loaded is not None and hasattr(loaded, name):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from wsss_fast.config import Config, ConfigError
-from wsss_fast.files import PathLike, atomic_path
+from wsss_fast.files import PathLike, write_text
 
 T = TypeVar("T")
 
@@ -89,8 +89,7 @@ def _section_of_list(hint: Any) -> type | None:
 
 def save(config: Config, path: PathLike) -> None:
     """Write the whole config as YAML, defaults included."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(to_yaml(config), encoding="utf-8")
+    write_text(path, to_yaml(config))
 
 
 def to_yaml(config: Config) -> str:

@@ -212,14 +212,33 @@ def _machine() -> str:
 def read_bytes(path: PathLike, kind: str) -> bytes:
     """The content of a file; ``kind`` (such as ``"a PNG"``) says in the error what was expected."""
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(path, f"expected {kind}, got no such file") from None
+        with open_regular(path, kind) as file:
+            content = file.read()
     except OSError as error:
         raise DataError(path, f"expected {kind}, got an error: {error.strerror or error}") from error
     if not content:
         raise DataError(path, f"expected {kind}, got an empty file")
     return content
+
+
+def open_regular(path: PathLike, kind: str) -> io.BufferedReader:
+    """A file, open for reading. `DataError` for what is none: a pipe that nobody writes into would be waited
+    for without end."""
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  the caller closes it
+    except FileNotFoundError:
+        raise DataError(path, f"expected {kind}, got no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a path with the character 0
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(path, f"expected {kind}, got an error: {reason}") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise DataError(path, f"expected {kind}, got a pipe or device")
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _plain(value: Any) -> Any:
@@ -244,8 +263,17 @@ def write_json(path: PathLike, value: Any) -> None:
     (NaN and infinities) become null.
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write text in UTF-8.
+
+    What names of files may have and UTF-8 has not (bytes that are no text) is written as ``\\udcff``, which
+    JSON and YAML read back.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: PathLike) -> Any:
@@ -280,11 +308,15 @@ def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
             missing = set(names) - set(arrays.files)
             if missing:
                 raise DataError(path, f"expected the arrays {sorted(names)}, got {sorted(arrays.files)}")
-            return {name: arrays[name] for name in names or arrays.files}
+            found = {name: arrays[name] for name in names or arrays.files}
     except DataError:
         raise
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(path, f"expected {kind}, got: {error}") from error
+    others = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
+    if others:  # NumPy gives the bytes of what is no array
+        raise DataError(path, f"expected {kind}, got {others[0]!r} in it, which is no array")
+    return found
 
 
 def voc_palette() -> np.ndarray:
@@ -346,17 +378,14 @@ def read_mask(path: PathLike) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     kind = "a palette or grey PNG of at most 16 bits a pixel"
+    content = read_bytes(path, kind)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             if image.mode not in ("P", "L", "1", "I;16", "I;16B"):
                 raise DataError(path, f"expected {kind}, got {image.format} with mode {image.mode}")
             return np.array(image, np.uint16 if image.mode.startswith("I") else np.uint8)
-    except FileNotFoundError:
-        raise DataError(path, f"expected {kind}, got no such file") from None
     except UnidentifiedImageError:
-        empty = Path(path).stat().st_size == 0
-        got = "an empty file" if empty else "something that is not an image"
-        raise DataError(path, f"expected {kind}, got {got}") from None
+        raise DataError(path, f"expected {kind}, got something that is not an image") from None
     except DataError:
         raise
     # Pillow reports broken chunks as SyntaxError, cut files as OSError and absurd sizes by its own error.

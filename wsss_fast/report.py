@@ -19,7 +19,7 @@ from wsss_fast._versions import versions
 from wsss_fast.config import Config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import DataError, atomic_path, write_image, write_json
+from wsss_fast.files import DataError, write_image, write_json, write_text
 from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import StepError, read_state
@@ -102,8 +102,7 @@ def report(config: Config) -> Path:
         versions=list(versions().items()),
     )
     path = folder / "index.html"
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
     write_json(
         folder / "step.json",
         {

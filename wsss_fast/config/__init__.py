@@ -6,6 +6,8 @@ A config file is YAML with the fields below; every value can be overridden on th
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,7 +64,8 @@ class Config:
     """A whole run."""
 
     output: str = "runs/default"
-    """Everything a run writes goes under this folder."""
+    """Everything a run writes goes under this folder (``~`` is your home). One command, with all of its
+    processes, uses it at a time."""
     seed: int = 0
     """Fixes first weights, the order of images and augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -102,6 +105,9 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
+        self.output = os.path.expanduser(self.output)
+        # The library that reads weights takes no other.
+        check(not re.search("[\ud800-\udfff]", self.output), "output", "a path that is UTF-8", self.output)
         if self.threads is not None:
             check_at_least("", self, 1, "threads")
         if self.person.has_classifier:

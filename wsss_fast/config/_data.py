@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,7 +40,7 @@ class DataConfig:
     """``folder``: images/, labels.csv, optional masks/. ``voc``: the layout of PASCAL VOC. ``prepared``: what
     `wsss-fast prepare` wrote. ``shapes``: made on the fly."""
     root: str | None = None
-    """The folder of the data set; unused by ``shapes``."""
+    """The folder of the data set (``~`` is your home); unused by ``shapes``."""
     images_root: str | None = None
     """Where the images lie if they have moved since `wsss-fast prepare` (``prepared`` only)."""
     classes: list[str] = field(default_factory=list)
@@ -56,6 +57,8 @@ class DataConfig:
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
 
     def __post_init__(self) -> None:
+        self.root = None if self.root is None else os.path.expanduser(self.root)
+        self.images_root = None if self.images_root is None else os.path.expanduser(self.images_root)
         check_at_least("data", self, 0, "workers")
         check(
             self.reader == "shapes" or bool(self.root),

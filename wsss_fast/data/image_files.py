@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -33,4 +34,4 @@ class ImageFiles(ImageSet):
 
     def mask_source(self, index: int) -> str | None:
         path = self._masks / f"{self.name(index)}.png"
-        return str(path) if path.exists() else None
+        return str(path) if os.path.lexists(path) else None

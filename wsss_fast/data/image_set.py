@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from wsss_fast.files import MAX_CLASSES, DataError, PathLike, ignore_of, mask_dtype, read_mask
+
+_NAME_BYTES = 236
+"""255, which file systems allow, without the longest suffix, that of the report's ``.prediction-crf.png``."""
 
 
 class ImageSet(ABC):
@@ -98,8 +102,8 @@ def check_classes(file: PathLike, classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_name(file: PathLike, name: str) -> str:
-    """``name``, if it can be a file name in any folder."""
-    if not name or name in (".", "..") or set(name) & set("/\\\0") or len(name.encode()) > 240:
+    """``name``, if it can be a file name in any folder, with what is added to it."""
+    if not name or name in (".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > _NAME_BYTES:
         raise DataError(file, f"expected the name of an image, fit for a file name, got {name!r}")
     return name
 
@@ -116,16 +120,22 @@ def check_mask(file: PathLike, mask: np.ndarray, image: np.ndarray, classes: int
             file,
             f"expected a mask as large as its image, {width}x{height}, got {mask.shape[1]}x{mask.shape[0]}",
         )
-    ignore = ignore_of(mask.dtype)
-    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    wrong = present[(present > classes) & (present != ignore)]
-    if wrong.size:
-        raise DataError(
-            file,
-            f"expected mask values 0 to {min(classes, ignore - 1)} and {ignore} ({8 * mask.itemsize} bits), "
-            f"got {wrong[:5].tolist()}",
-        )
+    check_mask_values(file, mask, classes)
     dtype = mask_dtype(classes)
     if mask.dtype == dtype:
         return mask
-    return np.where(mask == ignore, dtype(ignore_of(dtype)), mask.astype(dtype))
+    return np.where(mask == ignore_of(mask.dtype), dtype(ignore_of(dtype)), mask.astype(dtype))
+
+
+def check_mask_values(file: PathLike, mask: np.ndarray, classes: int) -> np.ndarray:
+    """``mask``, uint8 or uint16, unless it holds other values than class ids and the largest of its type."""
+    ignore = ignore_of(mask.dtype)
+    wrong = mask > classes
+    wrong &= mask != ignore
+    if wrong.any():
+        raise DataError(
+            file,
+            f"expected mask values 0 to {min(classes, ignore - 1)} and {ignore} ({8 * mask.itemsize} bits), "
+            f"got {np.unique(mask[wrong])[:5].tolist()} in {np.count_nonzero(wrong)} of {mask.size} pixels",
+        )
+    return mask

@@ -44,7 +44,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from wsss_fast.data.image_set import check_classes, check_name
-from wsss_fast.files import DataError, PathLike, atomic_path
+from wsss_fast.files import DataError, PathLike, atomic_path, open_regular
 
 MAGIC = b"wsssidx\n"
 VERSION = 1
@@ -157,13 +157,11 @@ class IndexFile:
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
         try:
-            with self.path.open("rb") as file:
+            with open_regular(path, _KIND) as file:
                 length = os.fstat(file.fileno()).st_size
                 if not length:
                     raise DataError(path, f"expected {_KIND}, got an empty file")
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise DataError(path, f"expected {_KIND}, got no such file") from None
         except OSError as error:
             raise DataError(path, f"expected {_KIND}, got an error: {error.strerror or error}") from error
         header, header_at = self._header(length)
@@ -226,6 +224,7 @@ class IndexFile:
         parts = self._map[start:stop].decode("utf-8", "surrogateescape").split("\0")
         if len(parts) != 4 or parts[3] or not parts[0]:
             raise DataError(self.path, f"expected a name and two paths for image {at}, got something else")
+        check_name(self.path, parts[0])  # outputs are called after it
         return Entry(*parts[:3])
 
     def labels(self, index: int) -> np.ndarray:

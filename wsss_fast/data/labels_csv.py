@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -39,8 +40,9 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
         text = read_bytes(path, "a CSV file").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, f"expected a CSV file in UTF-8, got: {error}") from error
-    reader = csv.reader(text.splitlines())
-    header = [field.strip() for field in next(reader, [])]
+    reader = _rows(path, text)
+    _, first = next(reader, (0, []))
+    header = [field.strip() for field in first]
     if "name" not in header:
         raise DataError(path, f"expected the column 'name' and one a class, got {header}")
     columns = [field for field in header if field not in ("name", "split")]
@@ -71,8 +73,7 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
     labels = bytearray()  # the digits, a byte a label
     splits: list[str] = []
     first_row: dict[str, int] = {}
-    for row in reader:
-        line = reader.line_num
+    for line, row in reader:
         if not row:
             continue
         if len(row) != len(header):
@@ -103,6 +104,17 @@ def read_labels(path: Path, classes: Sequence[str] = ()) -> LabelTable:
         labels=(np.frombuffer(labels, np.uint8) == ord("1")).reshape(len(names), len(ordered)),
         splits=None if split_column is None else tuple(splits),
     )
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row, and the number of the line that it ends in."""
+    # Not by splitlines: a quoted name may have the end of a line in it, or what only Python takes for one.
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(path, f"row {reader.line_num}: expected a row of a CSV file, got: {error}") from error
 
 
 def some(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from wsss_fast.files import DataError, read_bytes
 def read_lines(path: Path) -> list[str]:
     """The lines of a list, without blanks around them, empty ones left out. Raises `DataError`."""
     try:
-        lines = read_bytes(path, "a list of names").decode("utf-8-sig").splitlines()
+        text = read_bytes(path, "a list of names").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, f"expected a list of names in UTF-8, got: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    # Not splitlines, for which a line ends at characters that a name may have.
+    return [line.strip() for line in io.StringIO(text, newline=None) if line.strip()]
 
 
 def check_names(path: Path, names: Sequence[str]) -> list[str]:

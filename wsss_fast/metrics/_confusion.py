@@ -49,7 +49,10 @@ def _check_ids(name: str, mask: np.ndarray, n_classes: int, ignore: int | None, 
     if ignore is not None:
         wrong &= mask != ignore
     if wrong.any():
-        raise ValueError(f"{name}: expected class ids 0 to {n_classes - 1}{also}, got {mask[wrong].min()}")
+        raise ValueError(
+            f"{name}: expected class ids 0 to {n_classes - 1}{also}, got {mask[wrong].min()} and the like in "
+            f"{np.count_nonzero(wrong)} of {mask.size} pixels"
+        )
 
 
 class ConfusionMatrix:

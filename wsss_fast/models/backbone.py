@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +157,7 @@ def read_weights(config: BackboneConfig) -> State:
     """The tensors of the file that ``weights`` names."""
     if config.weights == "package":
         return _package_weights(config)
-    path = Path(config.weights).expanduser()
+    path = Path(os.path.expanduser(config.weights))
     if not path.is_file():
         raise WeightsError(
             f"backbone.weights: expected 'none', 'timm', 'package' or a weight file, got {config.weights!r}, "

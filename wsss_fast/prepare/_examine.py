@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,12 +104,12 @@ class Examiner:
         return Examined(tuple(sorted(labels)), digest, tuple(problems))
 
     def _annotated(self, job: Job, problems: list[Problem]) -> set[int]:
-        if not job.annotation or (not job.needs_annotation and not Path(job.annotation).exists()):
+        if not job.annotation or (not job.needs_annotation and not os.path.exists(job.annotation)):
             return set()
         try:
             names = set(read_object_names(job.annotation))
         except DataError as error:
-            there = Path(job.annotation).exists()
+            there = os.path.exists(job.annotation)
             kind = CORRUPT_ANNOTATION if there else MISSING_ANNOTATION
             problems.append(Problem(kind, error.file, error.reason))
             return set()
@@ -144,7 +145,7 @@ class SetExaminer:
         try:
             labels = np.flatnonzero(self.images.labels(index)).tolist()
         except DataError as error:
-            kind = CORRUPT_ANNOTATION if Path(error.file).exists() else MISSING_ANNOTATION
+            kind = CORRUPT_ANNOTATION if os.path.exists(error.file) else MISSING_ANNOTATION
             problems.append(Problem(kind, error.file, error.reason))
         image, digest = examine_image(Path(self.images.source(index)), self.check, problems)
         mask = self.images.mask_source(index)
@@ -157,13 +158,13 @@ def examine_image(path: Path, check: Check, problems: list[Problem]) -> tuple[np
     """The image, if it was decoded, and a digest of its bytes."""
     digest = ""
     try:
-        if check == "files" and path.is_file():
+        if check == "files" and os.path.isfile(path):
             return None, ""
         content = read_bytes(path, "an image")
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         return decode_image(content, path), digest
     except DataError as error:
-        kind = CORRUPT_IMAGE if path.exists() else MISSING_IMAGE
+        kind = CORRUPT_IMAGE if os.path.exists(path) else MISSING_IMAGE
         problems.append(Problem(kind, error.file, error.reason))
         return None, digest
 
@@ -173,10 +174,10 @@ def examine_mask(
 ) -> None:
     """``image`` None: its size is not known, and the mask's is not looked at."""
     try:
-        if check == "files" and path.is_file():
+        if check == "files" and os.path.isfile(path):
             return
         mask = read_mask(path)
         check_mask(path, mask, mask if image is None else image, classes)
     except DataError as error:
-        kind = CORRUPT_MASK if path.exists() else MISSING_MASK
+        kind = CORRUPT_MASK if os.path.exists(path) else MISSING_MASK
         problems.append(Problem(kind, error.file, error.reason))

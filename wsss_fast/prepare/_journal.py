@@ -11,9 +11,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from wsss_fast.files import WriteError
 from wsss_fast.prepare._examine import Examined, Problem
 from wsss_fast.prepare._processes import in_processes
 from wsss_fast.steps._progress import progress
@@ -41,6 +43,7 @@ def examine_all(
     todo = [i for i, key in enumerate(keys) if key not in known]
     journal.parent.mkdir(parents=True, exist_ok=True)
     with (
+        _told(journal),
         journal.open("ab") as file,
         progress(len(items), label, unit="image") as bar,
     ):
@@ -60,13 +63,24 @@ def examine_all(
             yield item, seen
 
 
+@contextmanager
+def _told(journal: Path) -> Iterator[None]:
+    """A write that fails, as on a full disk, is one of the journal."""
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(journal, error) from error
+
+
 def _key(examiner: Examines[Thing], item: Thing) -> str:
     stats: list[tuple[str, int, int]] = []
     for path in examiner.files(item):
         try:
             stat = os.stat(path)
             stats.append((str(path), stat.st_size, stat.st_mtime_ns))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a path with the character 0
             stats.append((str(path), -1, -1))
     text = repr((examiner.identity(item), stats))
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from wsss_fast.files import atomic_path, write_json
+from wsss_fast.files import write_json, write_text
 from wsss_fast.prepare._examine import DUPLICATE, UNLABELLED, USELESS, Examined
 
 _SHOWN = 20
@@ -90,8 +90,7 @@ class Report:
                 "splits": {name: self._plain(split) for name, split in self.splits.items()},
             },
         )
-        with atomic_path(destination / "report.md") as temporary:
-            temporary.write_text(self.to_markdown(), encoding="utf-8")
+        write_text(destination / "report.md", self.to_markdown())
 
     def _plain(self, split: SplitReport) -> dict[str, object]:
         values = asdict(split)

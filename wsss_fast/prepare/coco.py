@@ -29,6 +29,7 @@ import numpy as np
 from wsss_fast.config import ConfigError
 from wsss_fast.data.decode import stem_of
 from wsss_fast.data.image_set import check_classes
+from wsss_fast.data.name_lists import check_names
 from wsss_fast.files import (
     DataError,
     ignore_of,
@@ -178,14 +179,14 @@ def read_annotations(path: Path) -> Annotations:
                         int(entry["id"]), ids[category], bool(entry.get("iscrowd", 0)), entry["segmentation"]
                     )
                 )
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"expected a JSON file, got: {error}") from error
-    except json.JSONDecodeError as error:
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(path, f"expected a JSON file, got: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             path, f"expected COCO's instances (images, annotations, categories), got: {error!r}"
         ) from error
+    # Masks are called after them: none may lead out of their folder, and each needs a place of its own.
+    check_names(path, [stem_of(file) for file, _, _ in files.values()])
     return Annotations(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),

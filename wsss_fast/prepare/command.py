@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from wsss_fast._folder_lock import hold
 from wsss_fast.config import ConfigError, DataConfig
 from wsss_fast.config_file import build, flat, read_values
 from wsss_fast.prepare._examine import Check
@@ -48,12 +50,13 @@ def prepare(arguments: Sequence[str]) -> int:
     if options["workers"] < 0:
         raise ConfigError(f"--workers: expected a number >= 0, got {options['workers']}")
     settings = Settings(
-        destination=Path(options["destination"]),
+        destination=_path(options["destination"]),
         workers=options["workers"],
         check=options["check"],
         unlabelled=options.get("unlabelled", "keep"),
     )
-    report = _run(what, options, settings)
+    with hold(settings.destination, "--destination"):
+        report = _run(what, options, settings)
     print(report.summary())
     print(f"report: {settings.destination / 'report.md'}")
     return 1 if options["strict"] and report.findings else 0
@@ -61,13 +64,13 @@ def prepare(arguments: Sequence[str]) -> int:
 
 def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
     def path(key: str) -> Path | None:
-        return None if options[key] is None else Path(options[key])
+        return None if options[key] is None else _path(options[key])
 
     if what == "check":
         from wsss_fast.prepare.check import check_data
 
         return check_data(build(DataConfig, options["data"]), settings)
-    source = Path(options["source"])
+    source = _path(options["source"])
     if not source.is_dir():
         raise ConfigError(f"--source: expected {_WHAT[what].source}, got {source}, which is no folder")
     if what == "lid":
@@ -88,6 +91,11 @@ def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
     from wsss_fast.prepare.coco import prepare_coco
 
     return prepare_coco(source, settings, year=options["year"], train_masks=options["train_masks"])
+
+
+def _path(text: str) -> Path:
+    """With ``~`` for the user's home, which a shell does not see behind ``--KEY=``."""
+    return Path(os.path.expanduser(text))
 
 
 def _usage() -> str:

@@ -33,7 +33,7 @@ from pathlib import Path
 from wsss_fast.config import ConfigError
 from wsss_fast.data.decode import SUFFIXES, find_images
 from wsss_fast.data.image_set import check_classes
-from wsss_fast.data.name_lists import read_lines
+from wsss_fast.data.name_lists import check_names, read_lines
 from wsss_fast.files import DataError
 from wsss_fast.prepare._det_synsets import DET_SYNSETS
 from wsss_fast.prepare._examine import Examiner, Job
@@ -144,7 +144,7 @@ def _val_jobs(source: Path, val_masks: Path | None) -> list[Job]:
             raise DataError(val_masks, "expected masks (PNGs), got none")
     else:
         path = source / _LISTS / "val.txt"
-        masks = {line.split()[0]: "" for line in read_lines(path)}
+        masks = dict.fromkeys(check_names(path, [line.split()[0] for line in read_lines(path)]), "")
     return [
         Job(
             name=name,

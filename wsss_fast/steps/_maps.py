@@ -13,6 +13,7 @@ from torch import Tensor
 
 import wsss_fast
 from wsss_fast.config import Config, ConfigError, CrfConfig, Split
+from wsss_fast.data.image_set import check_mask_values
 from wsss_fast.files import DataError, PathLike, ignore_of, read_mask, read_npz
 from wsss_fast.steps._copies import to_device
 
@@ -47,9 +48,12 @@ class MaskFolder:
     """Reads the mask of a name from a folder of a run; passes to worker processes as it is."""
 
     folder: Path
+    classes: int
+    """How many object classes the data set has; other ids would be out of a network's range."""
 
     def __call__(self, name: str) -> np.ndarray:
-        return read_mask(self.folder / f"{name}.png")
+        path = self.folder / f"{name}.png"
+        return check_mask_values(path, read_mask(path), self.classes)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,14 @@ class SureMaskFolder:
     lower: MaskFolder
 
     def __call__(self, name: str) -> np.ndarray:
-        mask = self.higher(name)
-        mask[(mask == 0) & (self.lower(name) != 0)] = ignore_of(mask.dtype)
+        mask, lower = self.higher(name), self.lower(name)
+        if mask.shape != lower.shape:
+            raise DataError(
+                self.lower.folder / f"{name}.png",
+                f"expected a mask as large as that of the higher threshold, {list(mask.shape)}, "
+                f"got {list(lower.shape)}",
+            )
+        mask[(mask == 0) & (lower != 0)] = ignore_of(mask.dtype)
         return mask
 
 

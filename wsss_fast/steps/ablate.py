@@ -6,16 +6,17 @@ import importlib
 import io
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 
+from wsss_fast._folder_lock import hold
 from wsss_fast.ablation.grid import Cell, Setting, cells_of, grid
 from wsss_fast.ablation.page import page
 from wsss_fast.ablation.sharing import Stage, link, stages_of
 from wsss_fast.ablation.table import Row, as_csv, as_markdown, as_text, rows_of
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.data import open_images
-from wsss_fast.files import DataError, NoMasksError, atomic_path
+from wsss_fast.files import DataError, NoMasksError, write_text
 from wsss_fast.models.segmenter import segmenter
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import StepError
@@ -52,10 +53,13 @@ def ablate(config: Config) -> list[Row]:
     _check_encoders(stages)
     link(stages)
     start = time.perf_counter()
-    for stage in stages:
-        _make(stage, cells)
-        if stage.step == "evaluate":
-            _write(config, settings, stages)
+    with ExitStack() as until_done:
+        for cell in cells:  # each is a run, which other commands may be given
+            until_done.enter_context(hold(cell.config.output, "output"))
+        for stage in stages:
+            _make(stage, cells)
+            if stage.step == "evaluate":
+                _write(config, settings, stages)
     rows = _write(config, settings, stages)
     print(f"{'all':<24} {time.perf_counter() - start:8.1f} s")
     print(as_text(rows))
@@ -96,8 +100,7 @@ def _write(config: Config, settings: Sequence[Setting], stages: Sequence[Stage])
     rows = rows_of(settings, stages)
     texts = {"md": as_markdown(rows), "csv": as_csv(rows), "html": page(config, rows, stages)}
     for suffix, text in texts.items():
-        with atomic_path(Path(config.output) / f"ablation.{suffix}") as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(Path(config.output) / f"ablation.{suffix}", text)
     return rows
 
 

@@ -160,7 +160,10 @@ def _joined(maps: InstanceMaps, others: InstanceMaps) -> InstanceMaps:
 def _write_merged(path: Path, folder: Path, images: ImageSet) -> None:
     """All results of a split in one file, in the order of its images: one list, as `write_json` writes it,
     without having it in memory."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as out:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace") as out,  # as `write_text` does
+    ):
         before = "[\n"
         for index in range(len(images)):
             file = folder / f"{images.name(index)}.json"

@@ -39,7 +39,8 @@ def train_irnet(config: Config) -> None:
             max_scale=training.max_scale,
             mean=mean,
         )
-        loader = training_loader(config, training, this, images, transform, MaskFolder(regions))
+        masks = MaskFolder(regions, len(images.classes))
+        loader = training_loader(config, training, this, images, transform, masks)
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)

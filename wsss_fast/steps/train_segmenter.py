@@ -41,10 +41,10 @@ def train_segmenter(config: Config) -> None:
         if config.segmenter.labels == "soft":
             targets = soft_label_folder(config, "train", images.classes)
         else:
-            targets = MaskFolder(pseudo_masks(config, "train"))
+            targets = MaskFolder(pseudo_masks(config, "train"), len(images.classes))
             if config.segmenter.unsure_below is not None:
-                lower = MaskFolder(pseudo_masks(config, "train", config.segmenter.unsure_below))
-                targets = SureMaskFolder(targets, lower)
+                lower = pseudo_masks(config, "train", config.segmenter.unsure_below)
+                targets = SureMaskFolder(targets, MaskFolder(lower, len(images.classes)))
         seed_first_weights(config, STEP)
         model = segmenter(config.segmenter.backbone, 1 + len(images.classes))
         train_on(config, this, model, images, targets)
