@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICES, chosen
+from hard_use import counted
 
 from wsss_fast import _device
 from wsss_fast.config import Config, DataConfig
@@ -45,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.device = chosen(config.option.device, os.environ.get("FAIL_WITHOUT_CUDA") == "1")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in counted.lines():
+        terminalreporter.write_line(line)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
