@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
+from wsss_fast.config._types import printable
 from wsss_fast.config_file import (
     build,
     check_null,
@@ -126,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fail(code: int, message: object, hint: str = "") -> int:
         with suppress(OSError):  # a log on a disk that is full takes no message either
-            print(f"wsss-fast {name}: error: {message}", file=sys.stderr)
+            print(f"wsss-fast {name}: error: {printable(str(message))}", file=sys.stderr)
             if hint:
                 print(hint, file=sys.stderr)
         return code

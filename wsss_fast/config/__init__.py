@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import ConfigError, check, check_at_least
+from wsss_fast.config._checks import ConfigError, check, check_types, check_within
 from wsss_fast.config._classification import (
     CamsConfig,
     ClassifierConfig,
@@ -76,7 +76,7 @@ class Config:
     """With several processes, batch norms in training take their statistics from the whole batch, so that
     the result does not depend on the number of processes."""
     threads: int | None = None
-    """Threads of a process on the CPU; null: as many as torch takes, and of several processes as many as let
+    """Threads of a process on the CPU, at most 1024; null: as many as torch takes, and of several processes as many as let
     those on a machine share its cores."""
     changed_config: Literal["refuse", "keep"] = "refuse"
     """What to do about outputs that were made with other settings than now: ``refuse`` stops and shows the
@@ -102,8 +102,9 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
+        check_types("", self)
         if self.threads is not None:
-            check_at_least("", self, 1, "threads")
+            check_within("", self, 1, 1024, "threads")
         if self.person.has_classifier:
             name = self.person.name
             check(
