@@ -139,9 +139,7 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: st
 def test_checks_of_nested_sections_speak(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("data: {shapes: {size: 3}}")
-    with pytest.raises(
-        ConfigError, match=r"^data\.shapes\.size: expected a number >= 32 and <= 4096, got 3$"
-    ):
+    with pytest.raises(ConfigError, match=r"^data\.shapes\.size: expected .* >= 32 and <= 4096, got 3$"):
         parse_config("run", ["--config", str(path)])
 
 

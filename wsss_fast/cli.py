@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
-from wsss_fast.config._types import printable
+from wsss_fast.config._types import printable, shown
 from wsss_fast.config_file import (
     build,
     check_null,
@@ -192,7 +192,12 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
             parser.set_defaults({k: v for k, v in flat(parsed.as_dict()) if k in given})
         result = parser.parse_args(list(arguments)).as_dict()
     except jsonargparse.ArgumentError as error:
-        raise _UsageError(_explain(error)) from None
+        message = _explain(error)
+        if "expected" not in message and not any(
+            key in message for key in key_types()
+        ):  # a YAML tag in a value can do that
+            message = f"expected values of the options, got {shown(list(arguments))} ({message})"
+        raise _UsageError(message) from None
     except SystemExit:
         return None
     result.pop("config")

@@ -24,10 +24,10 @@ def read_values(path: PathLike) -> dict[str, Any]:
     Of the values it is only looked at whether they are null, a list or neither; the types are for whoever
     parses the command line.
 
-    Raises `ConfigError` for a file that is missing or no YAML, for an unknown key, one that is given twice and
-    a section that is not one; the message names the file and the key.
+    Raises `ConfigError` for a file that is missing or no YAML, for an unknown key, one that is given twice
+    and a section that is not one; the message names the file and the key.
     """
-    values = _parsed(path, _text(path))
+    values: Any = _parsed(path, _text(path))
     if values is None:  # an empty file leaves everything at its default
         return {}
     try:

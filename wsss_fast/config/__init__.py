@@ -76,8 +76,8 @@ class Config:
     """With several processes, batch norms in training take their statistics from the whole batch, so that
     the result does not depend on the number of processes."""
     threads: int | None = None
-    """Threads of a process on the CPU, at most 1024; null: as many as torch takes, and of several processes as many as let
-    those on a machine share its cores."""
+    """Threads of a process on the CPU, at most 1024; null: as many as torch takes, and of several processes
+    as many as let those on a machine share its cores."""
     changed_config: Literal["refuse", "keep"] = "refuse"
     """What to do about outputs that were made with other settings than now: ``refuse`` stops and shows the
     difference; ``keep`` shows it and goes on with them as they are."""

@@ -19,8 +19,8 @@ __all__ = [
     "check_distinct",
     "check_fraction",
     "check_scales",
-    "check_tta_scales",
     "check_thresholds",
+    "check_tta_scales",
     "check_type",
     "check_types",
     "check_within",
@@ -71,7 +71,7 @@ def check_thresholds(key: str, thresholds: Sequence[float]) -> None:
 
 
 def check_tta_scales(key: str, scales: Sequence[float]) -> None:
-    good = bool(scales) and MIN_SCALE <= min(scales) and max(scales) <= MAX_SCALE
+    good = bool(scales) and min(scales) >= MIN_SCALE and max(scales) <= MAX_SCALE
     check(good, key, f"positive numbers, from {MIN_SCALE:g} to {MAX_SCALE:g}", scales)
 
 

@@ -52,7 +52,8 @@ class DataConfig:
     val_split: str = "val"
     """Name of the validation split, likewise."""
     workers: int = 2
-    """Processes that read images, at most 1024: for each process of a run (torchrun), so four GPUs with 8 have 32."""
+    """Processes that read images, at most 1024: for each process of a run (torchrun), so four GPUs with 8
+    have 32."""
     strict: bool = False
     """Stop at the first image or label that cannot be read, instead of listing and skipping it."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)

@@ -7,6 +7,7 @@ import math
 import reprlib
 import types
 import typing
+from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
 
@@ -91,8 +92,8 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
-@functools.lru_cache(maxsize=None)
-def _hints(kind: type) -> dict[str, Any]:
+@functools.cache
+def _hints(kind: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
