@@ -19,7 +19,7 @@ MAX_INTEGER = 2**31 - 1
 
 def check_types(prefix: str, section: Any) -> None:
     """Raise `ConfigError` for the first value of a section (a dataclass) that is not of its key's type."""
-    for key, hint in _hints(type(section)).items():
+    for key, hint in hints_of(typing.cast(Hashable, type(section))).items():
         check_type(f"{prefix}.{key}".removeprefix("."), hint, getattr(section, key))
 
 
@@ -63,7 +63,8 @@ def shown(value: object) -> str:
     >>> shown([0.5, "x"]), shown(10**3000)
     ("[0.5, 'x']", 'an integer of 9966 bits')
     """
-    return _SHORT.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def printable(text: str) -> str:
@@ -90,10 +91,12 @@ class _Short(reprlib.Repr):
 
 
 _SHORT = _Short()
+_LONGEST = 500
 
 
 @functools.cache
-def _hints(kind: Hashable) -> dict[str, Any]:
+def hints_of(kind: Hashable) -> dict[str, Any]:
+    """The fields of a dataclass with their types, which it takes long to look up."""
     return typing.get_type_hints(kind)
 
 
