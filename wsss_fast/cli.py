@@ -9,21 +9,19 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from wsss_fast._option_errors import explain
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
-from wsss_fast.config._types import printable, shown
+from wsss_fast.config._types import printable
 from wsss_fast.config_file import (
     build,
     check_null,
-    describe_type,
-    did_you_mean,
     flat,
     key_types,
     read_values,
@@ -108,6 +106,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+_OPTIONS = ("config", "strict", "no-strict")
+"""What there is beside the keys of the config."""
+
+
 class _UsageError(Exception):
     """The command line is wrong."""
 
@@ -187,17 +189,12 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
             try:
                 parsed = parser.parse_object(values)
             except jsonargparse.ArgumentError as error:
-                raise ConfigError(f"{path}: {_explain(error)}") from None
+                raise ConfigError(f"{path}: {explain(error, key_types())}") from None
             given = {key for key, _ in flat(values)}
             parser.set_defaults({k: v for k, v in flat(parsed.as_dict()) if k in given})
         result = parser.parse_args(list(arguments)).as_dict()
     except jsonargparse.ArgumentError as error:
-        message = _explain(error)
-        if "expected" not in message and not any(
-            key in message for key in key_types()
-        ):  # a YAML tag in a value can do that
-            message = f"expected values of the options, got {shown(list(arguments))} ({message})"
-        raise _UsageError(message) from None
+        raise _UsageError(explain(error, key_types(), _OPTIONS, arguments)) from None
     except SystemExit:
         return None
     result.pop("config")
@@ -258,25 +255,6 @@ def _config_parser(command: str) -> Any:
     return parser
 
 
-def _explain(error: Exception) -> str:
-    """What jsonargparse says, in the words of our own checks where it is about the type of a value."""
-    message = str(error)
-    known = key_types()
-    about_value = re.match(r'Parser key "([^"]+)":', message)
-    if about_value and about_value[1] in known:
-        got = re.search(r"Got value: (.*)", message)
-        came = f", got {got[1]!r}" if got else ""
-        return f"{about_value[1]}: expected {describe_type(known[about_value[1]])}{came}"
-    unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
-    if unknown:
-        word = unknown[1].split()[0]
-        options = ["--config", "--strict", "--no-strict", *(f"--{key}" for key in known)]
-        return f"{word}: expected a key of the config, got an unknown one" + did_you_mean(
-            word.partition("=")[0], options
-        )
-    return " ".join(message.split())
-
-
 def _save(config: Config) -> None:
     try:
         save(config, Path(config.output) / "config.yaml")
@@ -321,14 +299,32 @@ def _accident(error: Exception) -> str | None:
     """What the machine did to the run, in words; None for errors that are no such thing."""
     if isinstance(error, WriteError):
         return str(error)
-    # A library wrote it, or a folder could not be made.
-    if isinstance(error, OSError) and error.errno in (*_NO_SPACE, *_NO_RIGHT) and error.filename:
-        return str(WriteError(error.filename, error))
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        if error.errno in (*_NO_SPACE, *_NO_RIGHT):  # a library wrote it, or a folder could not be made
+            return str(WriteError(error.filename, error))
+        return f"{error.filename}: expected a file or folder that can be used, got: {error.strerror}"
+    if _is_out_of_memory(error):
+        reason = " ".join(str(error).split())[:300]
+        return (
+            f"expected memory enough for it, got: {reason or type(error).__name__}; it takes less with a smaller "
+            "batch_size (or a greater accumulate), image_size, or fewer and smaller scales"
+        )
     if isinstance(error, RuntimeError):
         from wsss_fast.data._workers import lost_worker
 
         return lost_worker(error)
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # Of torch on a GPU and on a CPU, of NumPy and Python, and of OpenCV, which have no common type.
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error)
+    return type(error).__name__ in ("OutOfMemoryError", "RuntimeError", "error") and any(
+        sign in text
+        for sign in ("out of memory", "can't allocate memory", "not enough memory", "Insufficient memory")
+    )
 
 
 def _install_hint() -> str:

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,7 +116,7 @@ def build(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
 
 def _built(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
     arguments: dict[str, Any] = {}
-    hints = hints_of(kind)
+    hints = hints_of(typing.cast(Hashable, kind))
     for key, value in values.items():
         hint, item = hints[key], _section_of_list(hints[key])
         if is_dataclass(hint):
@@ -160,7 +160,7 @@ def to_yaml(config: Config) -> str:
 def key_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """Every dotted key of the config with its type, sections left out."""
     found: dict[str, Any] = {}
-    for key, hint in hints_of(kind).items():
+    for key, hint in hints_of(typing.cast(Hashable, kind)).items():
         if is_dataclass(hint):
             found.update(key_types(typing.cast(type, hint), f"{prefix}{key}."))
         else:
@@ -199,7 +199,7 @@ def _check_keys(kind: type, values: object, prefix: str) -> None:
     if not isinstance(values, Mapping):
         where = f"{prefix.removesuffix('.')}: " if prefix else ""
         raise ConfigError(f"{where}expected a section of keys and values, got {shown(values)}")
-    hints = hints_of(kind)
+    hints = hints_of(typing.cast(Hashable, kind))
     known = [field.name for field in fields(typing.cast(Any, kind))]
     for key, value in values.items():
         if key not in known:
