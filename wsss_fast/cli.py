@@ -306,8 +306,8 @@ def _accident(error: Exception) -> str | None:
     if _is_out_of_memory(error):
         reason = " ".join(str(error).split())[:300]
         return (
-            f"expected memory enough for it, got: {reason or type(error).__name__}; it takes less with a smaller "
-            "batch_size (or a greater accumulate), image_size, or fewer and smaller scales"
+            f"expected memory enough for it, got: {reason or type(error).__name__}; it takes less with a "
+            "smaller batch_size (or a greater accumulate), image_size, or fewer and smaller scales"
         )
     if isinstance(error, RuntimeError):
         from wsss_fast.data._workers import lost_worker

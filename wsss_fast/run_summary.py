@@ -11,8 +11,9 @@ import torch
 
 from wsss_fast._versions import versions
 from wsss_fast.config import Config
-from wsss_fast.files import read_json, write_json
+from wsss_fast.files import write_json
 from wsss_fast.steps._cores import core_count, threads_of
+from wsss_fast.steps._metrics_file import read_metrics
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import read_state
 from wsss_fast.steps.run import steps_of
@@ -54,7 +55,7 @@ def write_run_summary(config: Config, command: str) -> None:
             "versions": versions(),
             "machine": _machine(config),
             "steps": steps,
-            "metrics": _mean_iou(read_json(path)) if path.exists() else None,
+            "metrics": _mean_iou(read_metrics(path)) if path.exists() else None,
         },
     )
 

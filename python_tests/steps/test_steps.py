@@ -400,7 +400,7 @@ def test_the_ops_get_their_inputs_where_they_have_kernels(
 def test_background_of_the_higher_threshold_alone_takes_no_part(tmp_path: Path) -> None:
     write_mask(tmp_path / "0.6" / "a.png", np.uint8([[0, 0, 2]]))
     write_mask(tmp_path / "0.3" / "a.png", np.uint8([[0, 2, 2]]))
-    folder = SureMaskFolder(MaskFolder(tmp_path / "0.6"), MaskFolder(tmp_path / "0.3"))
+    folder = SureMaskFolder(MaskFolder(tmp_path / "0.6", 2), MaskFolder(tmp_path / "0.3", 2))
     assert folder("a").tolist() == [[0, 255, 2]]
     thresholds = PseudoMasksConfig(thresholds=[0.6, 0.3])
     for unsure, labels in ((0.6, "hard"), (0.2, "hard"), (0.3, "soft")):

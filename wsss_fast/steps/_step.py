@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss_fast.config import Config
-from wsss_fast.files import DataError, read_json, write_json
+from wsss_fast.files import DataError, write_json
 from wsss_fast.steps._graph import graph, relevant_config
 from wsss_fast.steps._profile import Profile, profile_table
 from wsss_fast.steps._ranks import ranks
@@ -20,6 +20,7 @@ from wsss_fast.steps._states import (
     all_shares_made,
     differences,
     read_state,
+    read_state_file,
     refuse_or_tell,
     state_path,
     waiting_for,
@@ -103,7 +104,7 @@ def step(config: Config, name: str) -> Iterator[Step]:
     folder = root / name
     changed += _checked(config, name)
     path = state_path(folder, collective=node.collective)
-    own: dict[str, Any] | None = read_json(path) if path.exists() else None
+    own: dict[str, Any] | None = read_state_file(path) if path.exists() else None
     state = read_state(folder)
     folder.mkdir(parents=True, exist_ok=True)
     this = Step(

@@ -26,4 +26,4 @@ def retrain_segmenter(config: Config) -> None:
         images = open_images(config.data, "train")
         model = segmenter(config.segmenter.backbone.without_weights(), 1 + len(images.classes))
         trained_state(model, config, "train-segmenter")
-        train_on(config, this, model, images, MaskFolder(refined_masks(config, "train")))
+        train_on(config, this, model, images, MaskFolder(refined_masks(config, "train"), len(images.classes)))

@@ -41,9 +41,10 @@ def train_segmenter(config: Config) -> None:
         if config.segmenter.labels == "soft":
             targets = soft_label_folder(config, "train", images.classes)
         else:
-            targets = MaskFolder(pseudo_masks(config, "train"))
+            targets = MaskFolder(pseudo_masks(config, "train"), len(images.classes))
             if config.segmenter.unsure_below is not None:
-                lower = MaskFolder(pseudo_masks(config, "train", config.segmenter.unsure_below))
+                unsure = pseudo_masks(config, "train", config.segmenter.unsure_below)
+                lower = MaskFolder(unsure, len(images.classes))
                 targets = SureMaskFolder(targets, lower)
         seed_first_weights(config, STEP)
         model = segmenter(config.segmenter.backbone, 1 + len(images.classes))
