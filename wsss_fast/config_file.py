@@ -11,7 +11,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wsss_fast.config import BackboneConfig, Config, ConfigError
+from wsss_fast.config import BackboneConfig, Config, ConfigError, check_config
 from wsss_fast.config._types import check_type, describe_type, hints_of, shown
 from wsss_fast.files import PathLike, atomic_path
 
@@ -44,6 +44,8 @@ _MAX_BYTES = 1 << 20
 
 def _text(path: PathLike) -> str:
     kind = "a config file"
+    if not isinstance(path, (str, os.PathLike)):  # integers are files that are open
+        raise TypeError(f"path: expected the path of {kind}, got {shown(path)}")
     try:
         with open(path, "rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -153,6 +155,7 @@ def to_yaml(config: Config) -> str:
     """The whole config as YAML, in the order of the dataclasses."""
     import yaml
 
+    check_config(config)
     values = json.loads(json.dumps(asdict(config)))  # a float of NumPy is one to all but YAML
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 

@@ -16,7 +16,7 @@ from wsss_fast._report_charts import threshold_chart, training_charts
 from wsss_fast._report_pictures import COLUMNS, IGNORED_COLOUR, Row, colour_of, data_uri, picture_row
 from wsss_fast._report_tables import class_tables, metric_tables, stage_rows
 from wsss_fast._versions import versions
-from wsss_fast.config import Config
+from wsss_fast.config import Config, check_config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.files import DataError, atomic_path, write_image, write_json
@@ -61,6 +61,7 @@ def report(config: Config) -> Path:
 
     Of several processes the first writes it. Raises `StepError` if no step has been run at all.
     """
+    check_config(config)
     start = time.perf_counter()
     root = Path(config.output)
     folder = root / STEP

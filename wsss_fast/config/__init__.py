@@ -28,6 +28,7 @@ from wsss_fast.config._regions import (
 from wsss_fast.config._running import CheckpointsConfig, LogsConfig
 from wsss_fast.config._segmentation import CrfLossConfig, PredictConfig, SegmenterConfig
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
+from wsss_fast.config._types import shown
 
 __all__ = [
     "AblateConfig",
@@ -54,7 +55,17 @@ __all__ = [
     "ShapesConfig",
     "Split",
     "TrainingConfig",
+    "check_config",
 ]
+
+
+def check_config(config: object) -> None:
+    """Raise `TypeError` for what is no `Config`, such as the path of one."""
+    if not isinstance(config, Config):
+        raise TypeError(
+            f"config: expected a wsss_fast.config.Config, got {shown(config)}; a file becomes one by "
+            "wsss_fast.config_file.read_values and build"
+        )
 
 
 @dataclass

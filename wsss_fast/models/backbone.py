@@ -15,6 +15,7 @@ from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig, ConfigError
+from wsss_fast.config._types import shown
 from wsss_fast.models.vgg import dilated_features, is_vgg
 
 State = dict[str, Tensor]
@@ -24,6 +25,12 @@ _PACKAGE_MODEL = "tf_efficientnet_lite0"
 
 class WeightsError(ConfigError):
     """Weights that are missing, of another network, or not the file that the config names."""
+
+
+def check_backbone(config: object) -> None:
+    """Raise `TypeError` for what is no `BackboneConfig`."""
+    if not isinstance(config, BackboneConfig):
+        raise TypeError(f"config: expected a BackboneConfig, got {shown(config)}")
 
 
 def classification_backbone(config: BackboneConfig, drop_path: float = 0.0) -> nn.Module:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsss_fast.config import Config
+from wsss_fast.config import Config, check_config
 from wsss_fast.files import DataError, write_json
 from wsss_fast.steps._graph import graph, relevant_config
 from wsss_fast.steps._profile import Profile, profile_table
@@ -94,6 +94,7 @@ def step(config: Config, name: str) -> Iterator[Step]:
     Raises :class:`StepError` if a step that it needs is not done, or if this or a needed step was started
     with another config than now (with ``changed_config: keep`` that is printed, and noted in step.json).
     """
+    check_config(config)
     root = Path(config.output)
     node = graph(config)[name]
     of = ranks()
