@@ -53,8 +53,9 @@ def _text(path: PathLike) -> str:
             raise ConfigError(f"{path}: expected {kind}, got one of more than {_MAX_BYTES} bytes")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
-        got = "no such file" if os.fspath(path) else "an empty path"
-        raise ConfigError(f"{path}: expected {kind}, got {got}") from None
+        if not os.fspath(path):
+            raise ConfigError(f"--config: expected the path of {kind}, got ''") from None
+        raise ConfigError(f"{path}: expected {kind}, got no such file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: expected {kind}, got a folder") from None
     except OSError as error:

@@ -44,8 +44,8 @@ class ThresholdSweep:
         """Count one image: maps [M,H,W] of the classes present, their ids [M], the truth [H,W].
 
         Values are compared in float32. Raises `ValueError` for another size or number of maps, ids that are
-        no (distinct) object classes of the set, values that are not finite, and a truth as `check_masks` does;
-        `TypeError` for what is no array.
+        no (distinct) object classes of the set, values that are not finite, and a truth as `check_masks`
+        does; `TypeError` for what is no array.
         """
         check_truth(truth, self.n_classes)
         ids = _checked_ids(classes, self.n_classes)

@@ -105,6 +105,10 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(config.name, **stride, **source, **options)
     except (OSError, RuntimeError) as error:
+        if "pretrained tag" in str(error):  # what comes after the dot of a name
+            raise ConfigError(
+                f"backbone.name: expected a model that timm knows, got {config.name!r}"
+            ) from error
         if config.weights == "timm":
             raise WeightsError(
                 f"backbone.weights: timm could not get the weights of {config.name!r} ({error}). Without a "
