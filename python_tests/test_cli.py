@@ -121,7 +121,7 @@ def test_demo_is_run_on_the_recipe(
         (["--crf.iterations"], "--crf.iterations: expected one argument"),
         (["--data.strict", "maybe"], "data.strict: expected true or false, got 'maybe'"),
         (["--data.reader", "voc"], "data.root: expected the folder of the data set (reader 'voc'), got None"),
-        (["--data.shapes.size", "3"], "data.shapes.size: expected a number >= 32, got 3"),
+        (["--data.shapes.size", "3"], "data.shapes.size: expected a number >= 32 and <= 4096, got 3"),
         (["--config", "nope.yaml"], "nope.yaml: expected a config file, got no such file"),
         (["--config"], "--config: expected one argument"),
         (["--output", "/dev/null/x"], "output: expected a folder that can be written"),

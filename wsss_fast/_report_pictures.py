@@ -14,8 +14,9 @@ import numpy as np
 
 from wsss_fast.config import Config
 from wsss_fast.data import ImageSet
-from wsss_fast.files import IGNORE, MAX_CLASSES_8_BITS, ignore_of, read_mask, read_npz, voc_palette
+from wsss_fast.files import IGNORE, MAX_CLASSES_8_BITS, ignore_of, read_mask, voc_palette
 from wsss_fast.steps._layout import pseudo_masks, walk_maps
+from wsss_fast.steps._map_files import read_boundary, read_maps
 
 COLUMNS = {
     "image": "image",
@@ -64,7 +65,7 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
     add("image", image, f"the image, labelled {_listed(names[k] for k in row.classes)}")
     path = root / "make-cams" / "val" / f"{name}.npz"
     if path.exists():
-        arrays = read_npz(path, "classes", "full")
+        arrays = read_maps(path, "full", classes=len(images.classes))
         activation, row.heat = _strongest(arrays["full"], arrays["classes"])
         add("cam", heat(image, activation), f"CAM of {names[row.heat] if row.heat else 'no class'}")
     path = root / "make-ir-labels" / "val" / f"{name}.png"
@@ -73,7 +74,7 @@ def picture_row(config: Config, images: ImageSet, index: int) -> Row:
         add("regions", overlay(image, mask), f"confident regions: {_shares(mask, names, 'unconfident')}")
     path = walk_maps(config, "val") / f"{name}.npz"
     if path.exists():
-        arrays = read_npz(path, "classes", "walk", "boundary")
+        arrays = {**read_maps(path, "walk", classes=len(images.classes)), "boundary": read_boundary(path)}
         add(
             "boundary",
             boundaries(arrays["boundary"], image.shape[:2]),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from wsss_fast.files import DataError, read_json
 from wsss_fast.steps.evaluate import stage_titles
 
 METRICS = {
@@ -19,19 +17,6 @@ METRICS = {
     "combined": "combined",
 }
 """Columns of the table of all metrics, with their headings."""
-
-
-def read_metrics(path: Path) -> dict[str, Any] | None:
-    """metrics.json; None if there is none."""
-    if not path.exists():
-        return None
-    metrics: dict[str, Any] = read_json(path)
-    if not all("sweeps" in result for result in metrics["splits"].values()):
-        raise DataError(
-            path,
-            "expected metrics of this version, got those of an earlier one; run `wsss-fast evaluate`",
-        )
-    return metrics
 
 
 def stage_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import argparse
 import errno
 import importlib
 import io
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -19,13 +18,13 @@ from typing import Any, NamedTuple
 
 from wsss_fast._extras import MissingPackageError, need_pipeline
 from wsss_fast._folder_lock import InUseError, hold
+from wsss_fast._option_errors import explain
 from wsss_fast._version import __version__
 from wsss_fast.config import Config, ConfigError
+from wsss_fast.config._types import printable
 from wsss_fast.config_file import (
     build,
     check_null,
-    describe_type,
-    did_you_mean,
     flat,
     key_types,
     read_values,
@@ -92,6 +91,10 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+_OPTIONS = ("config", "strict", "no-strict")
+"""What there is beside the keys of the config."""
+
+
 class _UsageError(Exception):
     """The command line is wrong."""
 
@@ -114,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def fail(code: int, message: object, hint: str = "") -> int:
         with suppress(OSError):  # a log on a disk that is full takes no message either
-            print(f"wsss-fast {name}: error: {message}", file=sys.stderr)
+            print(f"wsss-fast {name}: error: {printable(str(message))}", file=sys.stderr)
             if hint:
                 print(hint, file=sys.stderr)
         return code
@@ -175,12 +178,12 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
             try:
                 parsed = parser.parse_object(values)
             except jsonargparse.ArgumentError as error:
-                raise ConfigError(f"{path}: {_explain(error)}") from None
+                raise ConfigError(f"{path}: {explain(error, key_types())}") from None
             given = {key for key, _ in flat(values)}
             parser.set_defaults({k: v for k, v in flat(parsed.as_dict()) if k in given})
         result = parser.parse_args(list(arguments)).as_dict()
     except jsonargparse.ArgumentError as error:
-        raise _UsageError(_explain(error)) from None
+        raise _UsageError(explain(error, key_types(), _OPTIONS, arguments)) from None
     except SystemExit:
         return None
     result.pop("config")
@@ -241,27 +244,10 @@ def _config_parser(command: str) -> Any:
     return parser
 
 
-def _explain(error: Exception) -> str:
-    """What jsonargparse says, in the words of our own checks where it is about the type of a value."""
-    message = str(error)
-    known = key_types()
-    about_value = re.match(r'Parser key "([^"]+)":', message)
-    if about_value and about_value[1] in known:
-        got = re.search(r"Got value: (.*)", message)
-        came = f", got {got[1]!r}" if got else ""
-        return f"{about_value[1]}: expected {describe_type(known[about_value[1]])}{came}"
-    unknown = re.match(r"unrecognized arguments: (.*)", message, re.DOTALL)
-    if unknown:
-        word = unknown[1].split()[0]
-        options = ["--config", "--strict", "--no-strict", *(f"--{key}" for key in known)]
-        return f"{word}: expected a key of the config, got an unknown one" + did_you_mean(
-            word.partition("=")[0], options
-        )
-    return " ".join(message.split())
-
-
 def _open_output(config: Config, until_done: ExitStack) -> None:
     """Have the output folder for this command alone, and write its config there."""
+    from wsss_fast.steps._ranks import ranks  # not before it is known that the steps can be imported
+
     of = ranks()
     try:
         until_done.enter_context(hold(config.output, "output", rank=of.rank, world=of.world))
@@ -307,14 +293,32 @@ def _accident(error: Exception) -> str | None:
     """What the machine did to the run, in words; None for errors that are no such thing."""
     if isinstance(error, WriteError):
         return str(error)
-    # A library wrote it, or a folder could not be made.
-    if isinstance(error, OSError) and error.errno in (*_NO_SPACE, *_NO_RIGHT) and error.filename:
-        return str(WriteError(error.filename, error))
+    if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+        if error.errno in (*_NO_SPACE, *_NO_RIGHT):  # a library wrote it, or a folder could not be made
+            return str(WriteError(error.filename, error))
+        return f"{error.filename}: expected a file or folder that can be used, got: {error.strerror}"
+    if _is_out_of_memory(error):
+        reason = " ".join(str(error).split())[:300]
+        return (
+            f"expected memory enough for it, got: {reason or type(error).__name__}; it takes less with a "
+            "smaller batch_size (or a greater accumulate), image_size, or fewer and smaller scales"
+        )
     if isinstance(error, RuntimeError):
         from wsss_fast.data._workers import lost_worker
 
         return lost_worker(error)
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # Of torch on a GPU and on a CPU, of NumPy and Python, and of OpenCV, which have no common type.
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error)
+    return type(error).__name__ in ("OutOfMemoryError", "RuntimeError", "error") and any(
+        sign in text
+        for sign in ("out of memory", "can't allocate memory", "not enough memory", "Insufficient memory")
+    )
 
 
 if __name__ == "__main__":

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import types
+import json
+import os
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from wsss_fast.config import Config, ConfigError
+from wsss_fast.config import BackboneConfig, Config, ConfigError, check_config
+from wsss_fast.config._types import check_type, describe_type, hints_of, shown
 from wsss_fast.files import PathLike, write_text
 
 T = TypeVar("T")
@@ -19,25 +21,13 @@ T = TypeVar("T")
 def read_values(path: PathLike) -> dict[str, Any]:
     """The values of a config file: nested dicts whose keys all are keys of `Config`.
 
-    Of the values only null is looked at here; the types are for whoever parses the command line.
+    Of the values it is only looked at whether they are null, a list or neither; the types are for whoever
+    parses the command line.
 
-    Raises `ConfigError` for a file that is missing or no YAML, for an unknown key and for a section that is
-    not one; the message names the file and the key.
+    Raises `ConfigError` for a file that is missing or no YAML, for an unknown key, one that is given twice
+    and a section that is not one; the message names the file and the key.
     """
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: expected a config file, got no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: expected a config file, got a folder") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a config file, got: {error}") from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: expected YAML, got: {' '.join(str(error).split())}") from error
+    values: Any = _parsed(path, _text(path))
     if values is None:  # an empty file leaves everything at its default
         return {}
     try:
@@ -46,6 +36,59 @@ def read_values(path: PathLike) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return typing.cast("dict[str, Any]", values)
+
+
+_MAX_BYTES = 1 << 20
+"""No config is longer; a device or a data file given by mistake may be."""
+
+
+def _text(path: PathLike) -> str:
+    kind = "a config file"
+    if not isinstance(path, (str, os.PathLike)):  # integers are files that are open
+        raise TypeError(f"path: expected the path of {kind}, got {shown(path)}")
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError(f"{path}: expected {kind}, got one of more than {_MAX_BYTES} bytes")
+        return content.decode("utf-8-sig")
+    except FileNotFoundError:
+        if not os.fspath(path):
+            raise ConfigError(f"--config: expected the path of {kind}, got ''") from None
+        raise ConfigError(f"{path}: expected {kind}, got no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: expected {kind}, got a folder") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: expected {kind}, got: {error.strerror or error}") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # no UTF-8, or a path with a NUL
+        raise ConfigError(f"{path}: expected {kind}, got: {error}") from error
+
+
+def _parsed(path: PathLike, text: str) -> object:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML that holds no key twice: the library would take the last."""
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} for the second time", problem_mark=key.start_mark
+                    )
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+            return node
+
+    try:
+        return yaml.load(text, Loader)
+    # Beside its own errors the library lets through what its conversions raise (KeyError for `!!bool x`).
+    except Exception as error:
+        got = " ".join(str(error).split()) if isinstance(error, yaml.YAMLError) else repr(error)
+        raise ConfigError(f"{path}: expected YAML, got: {got}") from error
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -61,22 +104,38 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def build(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass from nested dicts; what is not there keeps its default. Raises `ConfigError` as it does.
+def build(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
+    """A dataclass of the config from nested dicts; what is not there keeps its default.
+
+    Raises `ConfigError` as it does, and for unknown keys; ``prefix`` (``"data."``) is what they are named by.
 
     >>> from wsss_fast.config import CamsConfig
     >>> build(CamsConfig, {"scales": [1.0]}).scales
     [1.0]
     """
-    hints = typing.get_type_hints(kind)
-    return kind(**{key: _built(hints[key], value) for key, value in values.items()})
+    _check_keys(kind, values, prefix)
+    return _built(kind, values, prefix)
 
 
-def _built(hint: Any, value: Any) -> Any:
-    if is_dataclass(hint):
-        return build(typing.cast(type, hint), value)
-    item = _section_of_list(hint)
-    return value if item is None else [build(item, entry) for entry in value]
+def _built(kind: type[T], values: Mapping[str, Any], prefix: str) -> T:
+    arguments: dict[str, Any] = {}
+    hints = hints_of(typing.cast(Hashable, kind))
+    for key, value in values.items():
+        hint, item = hints[key], _section_of_list(hints[key])
+        if is_dataclass(hint):
+            arguments[key] = _built(typing.cast(type, hint), value, f"{prefix}{key}.")
+        elif item is not None and isinstance(value, list):
+            arguments[key] = [_built(item, entry, f"{prefix}{key}[{i}].") for i, entry in enumerate(value)]
+        else:
+            check_type(f"{prefix}{key}", hint, value)  # a section need not know where it is
+            arguments[key] = value
+    try:
+        return kind(**arguments)
+    except ConfigError as error:
+        if kind is not BackboneConfig:
+            raise
+        # It is in several places and knows none of them.
+        raise ConfigError(f"{prefix}{str(error).removeprefix('backbone.')}") from None
 
 
 def _section_of_list(hint: Any) -> type | None:
@@ -96,13 +155,15 @@ def to_yaml(config: Config) -> str:
     """The whole config as YAML, in the order of the dataclasses."""
     import yaml
 
-    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=100)
+    check_config(config)
+    values = json.loads(json.dumps(asdict(config)))  # a float of NumPy is one to all but YAML
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
 def key_types(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """Every dotted key of the config with its type, sections left out."""
     found: dict[str, Any] = {}
-    for key, hint in typing.get_type_hints(kind).items():
+    for key, hint in hints_of(typing.cast(Hashable, kind)).items():
         if is_dataclass(hint):
             found.update(key_types(typing.cast(type, hint), f"{prefix}{key}."))
         else:
@@ -116,30 +177,6 @@ def check_null(values: Mapping[str, Any]) -> None:
     for key, value in flat(values):
         if value is None and type(None) not in typing.get_args(known[key]):
             raise ConfigError(f"{key}: expected {describe_type(known[key])}, got null")
-
-
-def describe_type(hint: Any) -> str:
-    """A type of the config in words.
-
-    >>> describe_type(list[float]), describe_type(str | None)
-    ("a list of numbers such as '[1, 0.5]'", 'a text or null')
-    """
-    simple = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
-    if hint in simple:
-        return simple[hint]
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return f"one of {', '.join(str(a) for a in arguments)}"
-    if origin is list:
-        return {
-            float: "a list of numbers such as '[1, 0.5]'",
-            str: "a list of texts such as '[cat, dog]'",
-        }.get(arguments[0], f"a list, each {describe_type(arguments[0])}")
-    if is_dataclass(hint):
-        return f"a section with keys of {', '.join(field.name for field in fields(hint))}"
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if a is type(None) else describe_type(a) for a in arguments)
-    return str(hint)
 
 
 def recipe(name: str) -> Path:
@@ -164,18 +201,30 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def _check_keys(kind: type, values: object, prefix: str) -> None:
     if not isinstance(values, Mapping):
         where = f"{prefix.removesuffix('.')}: " if prefix else ""
-        raise ConfigError(f"{where}expected a section of keys and values, got {values!r}")
-    hints = typing.get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+        raise ConfigError(f"{where}expected a section of keys and values, got {shown(values)}")
+    hints = hints_of(typing.cast(Hashable, kind))
+    known = [field.name for field in fields(typing.cast(Any, kind))]
     for key, value in values.items():
         if key not in known:
-            hint = did_you_mean(str(key), known) or f"; it may be one of {', '.join(known)}"
-            raise ConfigError(f"{prefix}{key}: expected a key of the config, got an unknown one{hint}")
+            name = str(key) if isinstance(key, str) and key.isprintable() else shown(key)
+            hint = did_you_mean(name, known) or f"; it may be one of {', '.join(known)}"
+            raise ConfigError(f"{prefix}{name}: expected a key of the config, got an unknown one{hint}")
         if is_dataclass(hints[key]):
             _check_keys(typing.cast(type, hints[key]), value, f"{prefix}{key}.")
+            continue
         item = _section_of_list(hints[key])
-        if item is not None:
-            if not isinstance(value, list):
-                raise ConfigError(f"{prefix}{key}: expected {describe_type(hints[key])}, got {value!r}")
-            for position, entry in enumerate(value):
+        wanted = "list" if _is_list(hints[key]) else "single"
+        # Looked at here, before anything goes through a value: aliases can make a short file a huge list.
+        if isinstance(value, (Mapping, set, tuple)) or isinstance(value, list) != (wanted == "list"):
+            if value is None:
+                continue  # for `check_null`
+            raise ConfigError(f"{prefix}{key}: expected {describe_type(hints[key])}, got {shown(value)}")
+        for position, entry in enumerate(value if wanted == "list" else []):
+            if item is not None:
                 _check_keys(item, entry, f"{prefix}{key}[{position}].")
+            elif isinstance(entry, (Mapping, set, list, tuple)):
+                raise ConfigError(f"{prefix}{key}: expected {describe_type(hints[key])}, got {shown(value)}")
+
+
+def _is_list(hint: Any) -> bool:
+    return typing.get_origin(hint) is list

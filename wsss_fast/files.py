@@ -280,7 +280,10 @@ def read_json(path: PathLike) -> Any:
     """What a JSON file holds."""
     try:
         return json.loads(read_bytes(path, "a JSON file"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    # Beside errors of JSON: bytes that are no UTF-8, integers of thousands of digits, thousands of brackets.
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(path, f"expected a JSON file, got: {error}") from error
 
 

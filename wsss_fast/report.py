@@ -14,12 +14,13 @@ import numpy as np
 
 from wsss_fast._report_charts import threshold_chart, training_charts
 from wsss_fast._report_pictures import COLUMNS, IGNORED_COLOUR, Row, colour_of, data_uri, picture_row
-from wsss_fast._report_tables import class_tables, metric_tables, read_metrics, stage_rows
+from wsss_fast._report_tables import class_tables, metric_tables, stage_rows
 from wsss_fast._versions import versions
-from wsss_fast.config import Config
+from wsss_fast.config import Config, check_config
 from wsss_fast.config_file import to_yaml
 from wsss_fast.data import ImageSet, open_images
 from wsss_fast.files import DataError, write_image, write_json, write_text
+from wsss_fast.steps._metrics_file import read_metrics
 from wsss_fast.steps._progress import progress_over
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import StepError, read_state
@@ -60,6 +61,7 @@ def report(config: Config) -> Path:
 
     Of several processes the first writes it. Raises `StepError` if no step has been run at all.
     """
+    check_config(config)
     start = time.perf_counter()
     root = Path(config.output)
     folder = root / STEP
@@ -78,7 +80,8 @@ def report(config: Config) -> Path:
     for row in rows:
         for column, picture in row.pictures.items():
             write_image(folder / f"{row.name}.{column}.png", picture)
-    metrics = read_metrics(root / "evaluate" / "metrics.json")
+    measured = root / "evaluate" / "metrics.json"
+    metrics = read_metrics(measured) if measured.exists() else None
     columns = {key: title for key, title in COLUMNS.items() if any(key in row.pictures for row in rows)}
     skipped = [{**entry, "step": step} for step, state in states.items() for entry in state["skipped"]]
     page = _render(

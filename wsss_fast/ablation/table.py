@@ -11,7 +11,7 @@ from typing import Any
 
 from wsss_fast.ablation.grid import Setting
 from wsss_fast.ablation.sharing import Stage
-from wsss_fast.files import read_json
+from wsss_fast.steps._metrics_file import read_metrics
 
 # Encoder, IRNet threshold, TTA, person CAM -> mean IoU in percent on the validation images of LID
 # (Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed, LID Challenge at CVPR 2020).
@@ -116,7 +116,7 @@ def _row(setting: Setting, stages: Sequence[Stage]) -> Row:
     own = {stage.step: stage for stage in stages if cell in stage.cells}
     splits: dict[str, Any] = {}
     if own["evaluate"].done:
-        splits = read_json(Path(cell.config.output) / "evaluate" / "metrics.json")["splits"]
+        splits = read_metrics(Path(cell.config.output) / "evaluate" / "metrics.json")["splits"]
     complete = all(stage.done for step, stage in own.items() if step != "evaluate")
     encoder = cell.config.segmenter.backbone.name.partition(".")[0]  # timm names its weights behind a dot
     return Row(

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import ConfigError, check, check_at_least
+from wsss_fast.config._checks import ConfigError, check, check_types, check_within
 from wsss_fast.config._classification import (
     CamsConfig,
     ClassifierConfig,
@@ -30,6 +30,7 @@ from wsss_fast.config._regions import (
 from wsss_fast.config._running import CheckpointsConfig, LogsConfig
 from wsss_fast.config._segmentation import CrfLossConfig, PredictConfig, SegmenterConfig
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
+from wsss_fast.config._types import shown
 
 __all__ = [
     "AblateConfig",
@@ -56,7 +57,17 @@ __all__ = [
     "ShapesConfig",
     "Split",
     "TrainingConfig",
+    "check_config",
 ]
+
+
+def check_config(config: object) -> None:
+    """Raise `TypeError` for what is no `Config`, such as the path of one."""
+    if not isinstance(config, Config):
+        raise TypeError(
+            f"config: expected a wsss_fast.config.Config, got {shown(config)}; a file becomes one by "
+            "wsss_fast.config_file.read_values and build"
+        )
 
 
 @dataclass
@@ -79,8 +90,8 @@ class Config:
     """With several processes, batch norms in training take their statistics from the whole batch, so that
     the result does not depend on the number of processes."""
     threads: int | None = None
-    """Threads of a process on the CPU; null: as many as torch takes, and of several processes as many as let
-    those on a machine share its cores."""
+    """Threads of a process on the CPU, at most 1024; null: as many as torch takes, and of several processes
+    as many as let those on a machine share its cores."""
     changed_config: Literal["refuse", "keep"] = "refuse"
     """What to do about outputs that were made with other settings than now: ``refuse`` stops and shows the
     difference; ``keep`` shows it and goes on with them as they are."""
@@ -105,11 +116,12 @@ class Config:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
+        check_types("", self)
         self.output = os.path.expanduser(self.output)
         # The library that reads weights takes no other.
         check(not re.search("[\ud800-\udfff]", self.output), "output", "a path that is UTF-8", self.output)
         if self.threads is not None:
-            check_at_least("", self, 1, "threads")
+            check_within("", self, 1, 1024, "threads")
         if self.person.has_classifier:
             name = self.person.name
             check(

@@ -5,14 +5,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from wsss_fast.config._errors import ConfigError
+from wsss_fast.config._types import check_type, check_types, shown
 
-class ConfigError(ValueError):
-    """A config value that cannot be right; the message names the key, what was expected and what came."""
+__all__ = [
+    "DEVIATIONS",
+    "MAX_COMPAT",
+    "MAX_SCALE",
+    "MIN_SCALE",
+    "ConfigError",
+    "check",
+    "check_at_least",
+    "check_distinct",
+    "check_fraction",
+    "check_scales",
+    "check_thresholds",
+    "check_tta_scales",
+    "check_type",
+    "check_types",
+    "check_within",
+]
+
+MIN_SCALE, MAX_SCALE = 0.01, 100.0
+"""The least and the most that an image is magnified by: what is beyond is a slip."""
+
+DEVIATIONS = 0.1, 1e6
+"""The least and the greatest standard deviation of a kernel, in pixels or grey values: with less, photographs
+of usual sizes are beyond the lattice."""
+
+MAX_COMPAT = 1e6
+"""The greatest weight of a kernel: energies stay finite."""
 
 
 def check(good: bool, key: str, expected: str, got: object) -> None:
     if not good:
-        raise ConfigError(f"{key}: expected {expected}, got {got!r}")
+        raise ConfigError(f"{key}: expected {expected}, got {shown(got)}")
 
 
 def check_at_least(prefix: str, config: object, low: float, *keys: str) -> None:
@@ -21,10 +48,15 @@ def check_at_least(prefix: str, config: object, low: float, *keys: str) -> None:
         check(value >= low, f"{prefix}.{key}".removeprefix("."), f"a number >= {low:g}", value)
 
 
-def check_above(prefix: str, config: object, low: float, *keys: str) -> None:
+def check_within(prefix: str, config: object, low: float, high: float, *keys: str) -> None:
     for key in keys:
         value = getattr(config, key)
-        check(low < value < float("inf"), f"{prefix}.{key}", f"a finite number > {low:g}", value)
+        expected = f"a number >= {low:g} and <= {high:g}"
+        check(low <= value <= high, f"{prefix}.{key}".removeprefix("."), expected, value)
+
+
+def check_distinct(key: str, values: Sequence[object], expected: str = "distinct names") -> None:
+    check(len(set(values)) == len(values), key, expected, values)
 
 
 def check_fraction(prefix: str, config: object, *keys: str) -> None:
@@ -38,12 +70,17 @@ def check_thresholds(key: str, thresholds: Sequence[float]) -> None:
     check(good and len(set(thresholds)) == len(thresholds), key, "distinct numbers in [0, 1]", thresholds)
 
 
+def check_tta_scales(key: str, scales: Sequence[float]) -> None:
+    good = bool(scales) and min(scales) >= MIN_SCALE and max(scales) <= MAX_SCALE
+    check(good, key, f"positive numbers, from {MIN_SCALE:g} to {MAX_SCALE:g}", scales)
+
+
 class _Scaled(Protocol):
     min_scale: float
     max_scale: float
 
 
 def check_scales(prefix: str, config: _Scaled) -> None:
-    check_above(prefix, config, 0, "min_scale")
+    check_within(prefix, config, MIN_SCALE, MAX_SCALE, "min_scale", "max_scale")
     high = config.max_scale
     check(high >= config.min_scale, f"{prefix}.max_scale", "at least min_scale", high)

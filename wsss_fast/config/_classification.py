@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import check, check_at_least, check_fraction
+from wsss_fast.config._checks import (
+    check,
+    check_at_least,
+    check_distinct,
+    check_fraction,
+    check_tta_scales,
+    check_types,
+)
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
 
 
@@ -52,8 +59,7 @@ class ClassifierConfig(TrainingConfig):
         check_fraction(prefix, self, "min_scale", "dropout", "drop_path", "label_smoothing", "random_erasing")
         if self.balance_target is not None:
             check_at_least(prefix, self, 1, "balance_target")
-        good = len(set(self.exclude)) == len(self.exclude)
-        check(good, f"{prefix}.exclude", "distinct names", self.exclude)
+        check_distinct(f"{prefix}.exclude", self.exclude)
 
 
 @dataclass
@@ -93,6 +99,7 @@ class PersonConfig:
         return self.merge in ("before", "after")
 
     def __post_init__(self) -> None:
+        check_types("person", self)
         check(0 < self.threshold <= 1, "person.threshold", "a number in (0, 1]", self.threshold)
 
 
@@ -120,6 +127,7 @@ class CamsConfig:
     """Image pixels a cell of the maps that the random walk starts from."""
 
     def __post_init__(self) -> None:
-        check(bool(self.scales) and min(self.scales) > 0, "cams.scales", "positive numbers", self.scales)
+        check_types("cams", self)
+        check_tta_scales("cams.scales", self.scales)
         check_at_least("cams", self, 1, "stride")
         check_fraction("cams", self, "min_score")

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import check, check_at_least
+from wsss_fast.config._checks import check, check_at_least, check_distinct, check_types, check_within
 
 Split = Literal["train", "val"]
 
@@ -16,19 +16,21 @@ class ShapesConfig:
     """The generated data set (``data.reader: shapes``)."""
 
     train: int = 600
-    """How many training images."""
+    """How many training images, at most a million."""
     val: int = 100
     """How many validation images."""
     size: int = 128
-    """Height and width of an image, in pixels."""
+    """Height and width of an image, in pixels: 32 to 4096."""
     classes: int = 6
     """How many object classes, 2 to 6."""
     seed: int = 0
-    """Another seed gives other images of the same kind."""
+    """Another seed gives other images of the same kind; not negative."""
 
     def __post_init__(self) -> None:
-        check_at_least("data.shapes", self, 1, "train", "val")
-        check_at_least("data.shapes", self, 32, "size")
+        check_types("data.shapes", self)
+        check_within("data.shapes", self, 1, 1_000_000, "train", "val")
+        check_within("data.shapes", self, 32, 4096, "size")
+        check_at_least("data.shapes", self, 0, "seed")
         check(2 <= self.classes <= 6, "data.shapes.classes", "an integer in [2, 6]", self.classes)
 
 
@@ -51,15 +53,17 @@ class DataConfig:
     val_split: str = "val"
     """Name of the validation split, likewise."""
     workers: int = 2
-    """Processes that read images: for each process of a run (torchrun), so four GPUs with 8 have 32."""
+    """Processes that read images, at most 1024: for each process of a run (torchrun), so four GPUs with 8
+    have 32."""
     strict: bool = False
     """Stop at the first image or label that cannot be read, instead of listing and skipping it."""
     shapes: ShapesConfig = field(default_factory=ShapesConfig)
 
     def __post_init__(self) -> None:
+        check_types("data", self)
+        check_within("data", self, 0, 1024, "workers")
         self.root = None if self.root is None else os.path.expanduser(self.root)
         self.images_root = None if self.images_root is None else os.path.expanduser(self.images_root)
-        check_at_least("data", self, 0, "workers")
         check(
             self.reader == "shapes" or bool(self.root),
             "data.root",
@@ -72,4 +76,4 @@ class DataConfig:
             f"nothing (reader {self.reader!r}; it is for 'prepared')",
             self.images_root,
         )
-        check(len(set(self.classes)) == len(self.classes), "data.classes", "distinct names", self.classes)
+        check_distinct("data.classes", self.classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wsss_fast.config._checks import check, check_at_least, check_thresholds
+from wsss_fast.config._checks import check, check_at_least, check_thresholds, check_types
 from wsss_fast.config._training import BackboneConfig
 
 
@@ -19,6 +19,7 @@ class EvaluateConfig:
     """Width of the band along contours that boundary IoU looks at, of the image's diagonal."""
 
     def __post_init__(self) -> None:
+        check_types("evaluate", self)
         check_thresholds("evaluate.thresholds", self.thresholds)
         check(
             0 < self.boundary_width < 1, "evaluate.boundary_width", "a number in (0, 1)", self.boundary_width
@@ -39,6 +40,7 @@ class AblateConfig:
     """Without and with the maps of the person's own classifier; with needs person.merge to say how."""
 
     def __post_init__(self) -> None:
+        check_types("ablate", self)
         check_thresholds("ablate.thresholds", self.thresholds)
         for encoder in self.encoders:
             good = encoder.output_stride in (8, 16) and self.encoders.count(encoder) == 1
@@ -57,4 +59,5 @@ class ReportConfig:
     """How many validation images are shown."""
 
     def __post_init__(self) -> None:
+        check_types("report", self)
         check_at_least("report", self, 0, "images")

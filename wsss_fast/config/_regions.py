@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsss_fast.config._checks import (
+    DEVIATIONS,
+    MAX_COMPAT,
     check,
-    check_above,
     check_at_least,
+    check_distinct,
     check_fraction,
     check_scales,
     check_thresholds,
+    check_types,
+    check_within,
 )
 from wsss_fast.config._data import Split
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
@@ -37,8 +41,10 @@ class CrfConfig:
     """How sure the labels are that go into the CRF."""
 
     def __post_init__(self) -> None:
-        check_at_least("crf", self, 0, "iterations", "gaussian_compat", "bilateral_compat")
-        check_above("crf", self, 0, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb")
+        check_types("crf", self)
+        check_at_least("crf", self, 0, "iterations")
+        check_within("crf", self, 0, MAX_COMPAT, "gaussian_compat", "bilateral_compat")
+        check_within("crf", self, *DEVIATIONS, "gaussian_sxy", "bilateral_sxy", "bilateral_srgb")
         check(0 < self.gt_prob < 1, "crf.gt_prob", "a number in (0, 1)", self.gt_prob)
 
 
@@ -55,6 +61,7 @@ class IrLabelsConfig:
     activation (0.3: three in ten pixels are below it). Ranks do not mind how narrow a map's peak is."""
 
     def __post_init__(self) -> None:
+        check_types("ir_labels", self)
         check_fraction("ir_labels", self, "foreground_threshold", "background_threshold")
         check(
             self.background_threshold <= self.foreground_threshold,
@@ -101,6 +108,7 @@ class PseudoMasksConfig:
     """Constant activations of the background, of the image's maximum: a set of masks each, of one walk."""
 
     def __post_init__(self) -> None:
+        check_types("pseudo_masks", self)
         check(2 <= self.radius <= 15, "pseudo_masks.radius", "an integer in [2, 15]", self.radius)
         check_at_least("pseudo_masks", self, 0, "beta")
         check(0 <= self.exp_times <= 12, "pseudo_masks.exp_times", "an integer in [0, 12]", self.exp_times)
@@ -122,5 +130,7 @@ class InstancesConfig:
     """Instances smaller than this fraction of the image's largest are dropped."""
 
     def __post_init__(self) -> None:
+        check_types("instances", self)
+        check_distinct("instances.splits", self.splits)
         check_fraction("instances", self, "threshold", "min_area")
         check_at_least("instances", self, 1, "iterations")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wsss_fast.config._checks import check_at_least
+from wsss_fast.config._checks import check_at_least, check_types
 
 
 @dataclass
@@ -17,6 +17,7 @@ class CheckpointsConfig:
     """How many are kept, the last ones. Where one cannot be read, the one before is taken."""
 
     def __post_init__(self) -> None:
+        check_types("checkpoints", self)
         check_at_least("checkpoints", self, 1, "every", "keep")
 
 
@@ -30,4 +31,5 @@ class LogsConfig:
     """Write events for TensorBoard too; needs `pip install 'wsss_fast[tensorboard]'`."""
 
     def __post_init__(self) -> None:
+        check_types("logs", self)
         check_at_least("logs", self, 1, "every")

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from wsss_fast.config._checks import check, check_above, check_at_least, check_scales
+from wsss_fast.config._checks import (
+    DEVIATIONS,
+    MIN_SCALE,
+    check,
+    check_at_least,
+    check_distinct,
+    check_scales,
+    check_tta_scales,
+    check_types,
+    check_within,
+)
 from wsss_fast.config._data import Split
 from wsss_fast.config._training import BackboneConfig, TrainingConfig
 
@@ -24,9 +34,10 @@ class CrfLossConfig:
     """Images and predictions are reduced by this factor for it, at most 1."""
 
     def __post_init__(self) -> None:
+        check_types("segmenter.crf_loss", self)
         check_at_least("segmenter.crf_loss", self, 0, "weight")
-        check_above("segmenter.crf_loss", self, 0, "sxy", "srgb")
-        check(0 < self.scale <= 1, "segmenter.crf_loss.scale", "a number in (0, 1]", self.scale)
+        check_within("segmenter.crf_loss", self, *DEVIATIONS, "sxy", "srgb")
+        check_within("segmenter.crf_loss", self, MIN_SCALE, 1, "scale")
 
 
 @dataclass
@@ -86,4 +97,6 @@ class PredictConfig:
     """Which splits are predicted."""
 
     def __post_init__(self) -> None:
-        check(bool(self.scales) and min(self.scales) > 0, "predict.scales", "positive numbers", self.scales)
+        check_types("predict", self)
+        check_tta_scales("predict.scales", self.scales)
+        check_distinct("predict.splits", self.splits)

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from wsss_fast.config import DataConfig, Split
+from wsss_fast.config._types import shown
 from wsss_fast.data.image_set import ImageSet
 from wsss_fast.files import DataError
 
@@ -16,8 +19,13 @@ __all__ = ["DataError", "ImageSet", "open_images"]
 def open_images(config: DataConfig, split: Split) -> ImageSet:
     """The images of a split: ``"train"`` or ``"val"``, whatever the data set calls it.
 
-    Raises `DataError` for a data set that is not laid out as its reader expects. Images are not read yet.
+    Raises `DataError` for a data set that is not laid out as its reader expects, `ValueError` for another
+    split. Images are not read yet.
     """
+    if not isinstance(config, DataConfig):
+        raise TypeError(f"config: expected a DataConfig, got a {type(config).__name__}")
+    if split not in get_args(Split):
+        raise ValueError(f"split: expected 'train' or 'val', got {shown(split)}")
     if config.reader == "shapes":
         from wsss_fast.data.shapes import Shapes
 

@@ -7,8 +7,9 @@ import math
 import cv2
 import numpy as np
 
+from wsss_fast import _checks
 from wsss_fast.files import ignore_of
-from wsss_fast.metrics._confusion import check_masks
+from wsss_fast.metrics._confusion import check_masks, check_n_classes
 
 
 class BoundaryIou:
@@ -29,9 +30,12 @@ class BoundaryIou:
     """
 
     def __init__(self, n_classes: int, width: float) -> None:
+        self.n_classes = n_classes = check_n_classes(n_classes)
+        expected = "a number in (0, 1)"
+        if isinstance(width, bool) or not isinstance(width, (int, float)):
+            raise TypeError(_checks.wrong("width", expected, width))
         if not 0 < width < 1:
-            raise ValueError(f"width: expected a number in (0, 1), got {width!r}")
-        self.n_classes = n_classes
+            raise ValueError(_checks.wrong("width", expected, width))
         self.width = width
         self.images = 0
         """How many masks were counted."""

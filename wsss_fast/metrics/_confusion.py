@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsss_fast import _checks
 from wsss_fast.files import ignore_of
 from wsss_fast.metrics._scores import Scores, scores
 
@@ -21,10 +22,12 @@ def check_truth(truth: np.ndarray, n_classes: int) -> None:
 
 
 def check_masks(prediction: np.ndarray, truth: np.ndarray, n_classes: int) -> None:
-    """Raise `ValueError` unless both are uint8 or uint16 [H,W] of one size with ids below ``n_classes``.
+    """Raise `ValueError` unless both are uint8 or uint16 [H,W] of one size with ids below ``n_classes``, and
+    `TypeError` for what is no array.
 
     The truth may hold the largest value of its type too (takes no part), the prediction may not.
     """
+    check_n_classes(n_classes)
     _check_type("prediction", prediction)
     _check_type("truth", truth)
     if prediction.shape != truth.shape:
@@ -37,7 +40,14 @@ def check_masks(prediction: np.ndarray, truth: np.ndarray, n_classes: int) -> No
     check_truth(truth, n_classes)
 
 
+def check_n_classes(n_classes: int) -> int:
+    """``n_classes`` as an int, if masks can hold so many ids: 1 to 65535."""
+    return _checks.integer("n_classes", n_classes, 1, np.iinfo(np.uint16).max)
+
+
 def _check_type(name: str, mask: np.ndarray) -> None:
+    if not isinstance(mask, np.ndarray):
+        raise TypeError(f"{name}: expected a mask [H,W] uint8 or uint16, got {_checks.describe(mask)}")
     if mask.ndim != 2 or mask.dtype not in (np.uint8, np.uint16):
         raise ValueError(
             f"{name}: expected a mask [H,W] uint8 or uint16, got {list(mask.shape)} {mask.dtype}"
@@ -65,7 +75,7 @@ class ConfusionMatrix:
     """
 
     def __init__(self, n_classes: int) -> None:
-        self.n_classes = n_classes
+        self.n_classes = n_classes = check_n_classes(n_classes)
         self.images = 0
         """How many masks were counted."""
         self.counts = np.zeros((n_classes, n_classes), np.int64)

@@ -54,10 +54,12 @@ def scores(matrix: np.ndarray) -> Scores:
     finds more, whatever their IoUs. Between models that find as many g decides, and g falls to near 0 with
     the IoU of a single class, so that one right pixel does not make a class found at no cost.
 
+    Raises `ValueError` for another shape and counts that cannot be, `TypeError` for what are no numbers.
+
     >>> scores(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]])).mean_iou
     0.6
     """
-    counts = np.asarray(matrix, np.float64)
+    counts = _checked(matrix)
     right = np.diag(counts)
     true, predicted = counts.sum(axis=1), counts.sum(axis=0)
     union = true + predicted - right
@@ -81,6 +83,17 @@ def scores(matrix: np.ndarray) -> Scores:
         iou=iou,
         class_accuracy=class_accuracy,
     )
+
+
+def _checked(matrix: np.ndarray) -> np.ndarray:
+    counts = np.asarray(matrix)
+    if counts.dtype.kind not in "iuf":
+        raise TypeError(f"matrix: expected [K+1,K+1] numbers, got {list(counts.shape)} {counts.dtype}")
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
+        raise ValueError(f"matrix: expected [K+1,K+1] counts, got {list(counts.shape)} {counts.dtype}")
+    if not (np.isfinite(counts).all() and counts.min() >= 0):
+        raise ValueError("matrix: expected finite counts of 0 or more, got others")
+    return counts.astype(np.float64)
 
 
 def _combined(iou: np.ndarray) -> float:

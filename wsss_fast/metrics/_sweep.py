@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from wsss_fast import _checks
 from wsss_fast.files import ignore_of
-from wsss_fast.metrics._confusion import check_masks, check_truth, ids_in, pair_counts
+from wsss_fast.metrics._confusion import (
+    check_masks,
+    check_n_classes,
+    check_truth,
+    ids_in,
+    pair_counts,
+)
 from wsss_fast.metrics._scores import Scores, scores
 
 _STRIPE = 1 << 15
@@ -22,8 +30,10 @@ class ThresholdSweep:
     """
 
     def __init__(self, n_classes: int, thresholds: Sequence[float]) -> None:
-        self.n_classes = n_classes
-        self.thresholds = sorted({float(t) for t in thresholds})
+        self.n_classes = n_classes = check_n_classes(n_classes)
+        self.thresholds = sorted({_finite(f"thresholds[{i}]", t) for i, t in enumerate(thresholds)})
+        if not self.thresholds:
+            raise ValueError("thresholds: expected at least one number, got none")
         """Ascending, each once."""
         self.images = 0
         """How many images were counted."""
@@ -33,22 +43,27 @@ class ThresholdSweep:
     def update(self, maps: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> None:
         """Count one image: maps [M,H,W] of the classes present, their ids [M], the truth [H,W].
 
-        Values are compared in float32. Raises `ValueError` for another size, an id that is no object class of
-        the set, and a truth as `check_masks` does.
+        Values are compared in float32. Raises `ValueError` for another size or number of maps, ids that are
+        no (distinct) object classes of the set, values that are not finite, and a truth as `check_masks`
+        does; `TypeError` for what is no array.
         """
+        check_truth(truth, self.n_classes)
+        ids = _checked_ids(classes, self.n_classes)
+        if not isinstance(maps, np.ndarray) or maps.dtype.kind not in "fiu":
+            raise TypeError(f"maps: expected an array [M,H,W] of numbers, got {_described(maps)}")
+        if maps.ndim != 3 or len(maps) != len(ids):
+            raise ValueError(f"maps: expected [{len(ids)},H,W], one a class, got {_described(maps)}")
         if maps.shape[1:] != truth.shape:
             height, width = truth.shape
             raise ValueError(
                 f"maps: expected {height} x {width} pixels as the truth has, "
                 f"got {maps.shape[1]} x {maps.shape[2]}"
             )
-        check_truth(truth, self.n_classes)
-        ids = np.asarray(classes, np.int64)
-        wrong = [int(k) for k in ids if not 1 <= k < self.n_classes]
-        if wrong:
-            raise ValueError(f"classes: expected class ids 1 to {self.n_classes - 1}, got {wrong[0]}")
         true = ids_in(truth)
         maps = np.asarray(maps, np.float32)
+        if truth.size == 0:
+            self.images += 1
+            return
         rows = max(1, _STRIPE // truth.shape[1])
         stripes = [slice(top, top + rows) for top in range(0, len(truth), rows)]
         counts = np.sum([self._by_level(maps[:, s], truth[s], true) for s in stripes], axis=0)
@@ -63,6 +78,8 @@ class ThresholdSweep:
 
     def update_labels(self, labels: Sequence[np.ndarray], truth: np.ndarray) -> None:
         """Count one image whose masks [H,W] at each of ``thresholds`` follow another rule than that above."""
+        if isinstance(labels, np.ndarray) or not isinstance(labels, Sequence):
+            raise TypeError(f"labels: expected a list of masks, got {_described(labels)}")
         if len(labels) != len(self.thresholds):
             raise ValueError(
                 f"labels: expected {len(self.thresholds)} masks, one a threshold, got {len(labels)}"
@@ -78,6 +95,8 @@ class ThresholdSweep:
         place of their label among the ids ``true``, and by their strongest map."""
         # Among the classes of this image only: all of 201 would be 600,000 bins.
         strongest, which = _strongest(maps)
+        if not np.isfinite(strongest).all():
+            raise ValueError("maps: expected finite values, got some that are not")
         level = np.zeros(truth.shape, np.min_scalar_type(len(self.thresholds)))
         for threshold in np.asarray(self.thresholds, np.float32):
             level += strongest > threshold
@@ -97,6 +116,36 @@ class ThresholdSweep:
         """Index of the threshold with the highest mean IoU, the lowest such one."""
         means = [s.mean_iou for s in self.scores()]
         return int(np.argmax(np.nan_to_num(means, nan=-1.0)))
+
+
+def _finite(name: str, value: object) -> float:
+    if isinstance(value, (np.floating, np.integer)):
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {_described(value)}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
+
+
+def _checked_ids(classes: object, n_classes: int) -> np.ndarray:
+    ids = np.asarray(classes)
+    if ids.ndim != 1:
+        raise ValueError(f"classes: expected ids [M], got {_described(ids)}")
+    if len(ids) and ids.dtype.kind not in "iu":
+        raise TypeError(f"classes: expected ids [M] of integers, got {_described(ids)}")
+    wrong = ids[(ids < 1) | (ids >= n_classes)] if len(ids) else ids
+    if len(wrong):
+        raise ValueError(f"classes: expected class ids 1 to {n_classes - 1}, got {wrong[0]}")
+    if len(np.unique(ids)) != len(ids):
+        raise ValueError(f"classes: expected distinct ids, got {ids[:20].tolist()}")
+    return ids.astype(np.int64)
+
+
+def _described(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{list(value.shape)} {value.dtype}"
+    return _checks.describe(value)
 
 
 def _strongest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

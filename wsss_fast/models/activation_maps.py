@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from wsss_fast import _checks
 from wsss_fast.config import CamsConfig, ConfigError
 from wsss_fast.config_file import did_you_mean
 from wsss_fast.models.classifier import Classifier
@@ -33,8 +34,10 @@ def activation_maps(model: Classifier, images: Tensor, present: Tensor, config: 
     image, once for the second, and so on, so the classes of an image never mix their gradients.
     Deterministic.
 
-    Raises `ConfigError` for a layer that the backbone does not have or that gives no map.
+    Raises `ConfigError` for a layer that the backbone does not have or that gives no map, and `ValueError` or
+    `TypeError` for images and classes of other shapes and types.
     """
+    _check(model, images, present, config)
     layer = target_layer(model, config)
     if config.method == "cam":
         with torch.no_grad():
@@ -49,6 +52,23 @@ def activation_maps(model: Classifier, images: Tensor, present: Tensor, config: 
         there = chosen.to(features.device, non_blocking=True)
         maps = torch.where(there[:, :, None, None], of_turn, maps)  # no index: a device would be waited for
     return maps
+
+
+def _check(model: Classifier, images: Tensor, present: Tensor, config: CamsConfig) -> None:
+    if not isinstance(model, Classifier):
+        raise TypeError(_checks.wrong("model", "a Classifier", model))
+    if not isinstance(config, CamsConfig):
+        raise TypeError(_checks.wrong("config", "a CamsConfig", config))
+    # Where the network is trained a build without CUDA kernels can be too, so devices are left alone.
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(_checks.wrong("images", "a tensor [B,3,H,W] of floating numbers", images))
+    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
+        raise ValueError(_checks.wrong("images", "[B,3,H,W]", images))
+    expected = (len(images), model.head.out_features)
+    if not isinstance(present, Tensor) or present.dtype != torch.bool:
+        raise TypeError(_checks.wrong("present", f"a tensor {list(expected)} bool", present))
+    if tuple(present.shape) != expected:
+        raise ValueError(_checks.wrong("present", f"{list(expected)} (images and classes)", present))
 
 
 def target_layer(model: Classifier, config: CamsConfig) -> nn.Module:

@@ -16,6 +16,7 @@ from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 
 from wsss_fast.config import BackboneConfig, ConfigError
+from wsss_fast.config._types import shown
 from wsss_fast.models.vgg import dilated_features, is_vgg
 
 State = dict[str, Tensor]
@@ -25,6 +26,12 @@ _PACKAGE_MODEL = "tf_efficientnet_lite0"
 
 class WeightsError(ConfigError):
     """Weights that are missing, of another network, or not the file that the config names."""
+
+
+def check_backbone(config: object) -> None:
+    """Raise `TypeError` for what is no `BackboneConfig`."""
+    if not isinstance(config, BackboneConfig):
+        raise TypeError(f"config: expected a BackboneConfig, got {shown(config)}")
 
 
 def classification_backbone(config: BackboneConfig, drop_path: float = 0.0) -> nn.Module:
@@ -99,6 +106,10 @@ def _create(config: BackboneConfig, **options: Any) -> nn.Module:
     try:
         model: nn.Module = timm.create_model(config.name, **stride, **source, **options)
     except (OSError, RuntimeError) as error:
+        if "pretrained tag" in str(error):  # what comes after the dot of a name
+            raise ConfigError(
+                f"backbone.name: expected a model that timm knows, got {config.name!r}"
+            ) from error
         if config.weights == "timm":
             raise WeightsError(
                 f"backbone.weights: timm could not get the weights of {config.name!r} ({error}). Without a "

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_fast import _checks
 from wsss_fast.config import BackboneConfig, ConfigError
-from wsss_fast.models.backbone import classification_backbone
+from wsss_fast.files import MAX_CLASSES
+from wsss_fast.models.backbone import check_backbone, classification_backbone
 
 _SIDE = 64
 """Pixels of the image that shows what a backbone gives: a multiple of every stride."""
@@ -17,13 +19,19 @@ class Classifier(nn.Module):
     """Backbone, global average pooling, one linear layer: ``[B,3,H,W]`` -> logits ``[B,K]``.
 
     ``dropout``: before the linear layer. ``drop_path``: stochastic depth of the backbone. Raises
-    `ConfigError` for a network of timm that gives no feature map (vision transformers).
+    `ConfigError` for a network of timm that gives no feature map (vision transformers), `ValueError` or
+    `TypeError` for other arguments that cannot be.
     """
 
     def __init__(
         self, config: BackboneConfig, classes: int, dropout: float = 0.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
+        check_backbone(config)
+        _checks.integer("classes", classes, 1, MAX_CLASSES)
+        for name, value in (("dropout", dropout), ("drop_path", drop_path)):
+            if not 0 <= _checks.number(name, value, 0) <= 1:
+                raise ValueError(_checks.wrong(name, "a number in [0, 1]", value))
         self.backbone = classification_backbone(config, drop_path)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(_channels(self.backbone, config), classes)

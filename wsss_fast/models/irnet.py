@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from wsss_fast import _checks
 from wsss_fast._processes import process_count, summed
 from wsss_fast.config import BackboneConfig
-from wsss_fast.models.backbone import LEVELS, feature_backbone
+from wsss_fast.models.backbone import LEVELS, check_backbone, feature_backbone
 
 
 class IRNet(nn.Module):
@@ -34,6 +35,7 @@ class IRNet(nn.Module):
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
+        check_backbone(config)
         self.backbone = feature_backbone(config)
         self.backbone.requires_grad_(False)
         channels = cast(Any, self.backbone).feature_info.channels()[-LEVELS:]
@@ -64,6 +66,10 @@ def boundary_map(model: IRNet, images: Tensor) -> Tensor:
 
 def boundary_and_displacement(model: IRNet, images: Tensor) -> tuple[Tensor, Tensor]:
     """That boundary map, and the displacements ``[B,2,h,w]`` of the images as they are."""
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        raise TypeError(_checks.wrong("images", "a tensor [B,3,H,W] of floating numbers", images))
+    if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:
+        raise ValueError(_checks.wrong("images", "[B,3,H,W]", images))
     logits, displacement = model(torch.cat([images, images.flip(-1)]))
     straight, mirrored = logits.float().chunk(2)
     return ((straight + mirrored.flip(-1)) / 2).sigmoid(), displacement.float().chunk(2)[0]

@@ -10,7 +10,9 @@ import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
+from wsss_fast import _checks
 from wsss_fast.config import BackboneConfig, ConfigError
+from wsss_fast.files import MAX_CLASSES
 from wsss_fast.models import backbone
 
 _KEY = "segmenter.backbone"
@@ -29,6 +31,8 @@ def segmenter(config: BackboneConfig, classes: int) -> nn.Module:
     Raises `ConfigError` for a name that neither knows, and for an encoder that cannot be had at this output
     stride or has no feature map of stride 4 (VGG, DenseNet, Swin, plain vision transformers).
     """
+    backbone.check_backbone(config)
+    _checks.integer("classes", classes, 1, 1 + MAX_CLASSES)
     name = _smp_name(config)
     try:
         model: Any = smp.DeepLabV3Plus(

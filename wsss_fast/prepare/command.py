@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from wsss_fast._folder_lock import hold
+from wsss_fast._option_errors import explain
 from wsss_fast.config import ConfigError, DataConfig
+from wsss_fast.config._types import check_type, shown
 from wsss_fast.config_file import build, flat, read_values
 from wsss_fast.prepare._examine import Check
 from wsss_fast.prepare._report import Report
@@ -33,6 +35,9 @@ _WHAT = {
 }
 
 
+_MAX_WORKERS = 1024
+
+
 def prepare(arguments: Sequence[str]) -> int:
     """Run it; returns the exit code: 1 where ``--strict`` is given and something was found, else 0.
 
@@ -47,8 +52,15 @@ def prepare(arguments: Sequence[str]) -> int:
     options = _parse(what, rest)
     if options is None:  # --help
         return 0
-    if options["workers"] < 0:
-        raise ConfigError(f"--workers: expected a number >= 0, got {options['workers']}")
+    for key, value in options.items():
+        if isinstance(value, str):
+            check_type(f"--{key.replace('_', '-')}", str, value)
+    if not 0 <= options["workers"] <= _MAX_WORKERS:
+        raise ConfigError(
+            f"--workers: expected an integer in [0, {_MAX_WORKERS}], got {shown(options['workers'])}"
+        )
+    if os.path.exists(options["destination"]) and not os.path.isdir(options["destination"]):
+        raise ConfigError(f"--destination: expected a folder, got the file {options['destination']!r}")
     settings = Settings(
         destination=_path(options["destination"]),
         workers=options["workers"],
@@ -69,9 +81,9 @@ def _run(what: str, options: dict[str, Any], settings: Settings) -> Report:
     if what == "check":
         from wsss_fast.prepare.check import check_data
 
-        return check_data(build(DataConfig, options["data"]), settings)
+        return check_data(build(DataConfig, options["data"], "data."), settings)
     source = _path(options["source"])
-    if not source.is_dir():
+    if not os.path.isdir(source):  # whose answer to names that are too long is no, where Path raises
         raise ConfigError(f"--source: expected {_WHAT[what].source}, got {source}, which is no folder")
     if what == "lid":
         from wsss_fast.prepare.lid import prepare_lid
@@ -122,9 +134,20 @@ def _parse(what: str, arguments: Sequence[str]) -> dict[str, Any] | None:
             _take_file(parser, arguments)
         return dict(parser.parse_args(list(arguments)).as_dict())
     except jsonargparse.ArgumentError as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+        raise ConfigError(
+            explain(error, _types(parser), ("no-strict",), arguments, "an option of prepare")
+        ) from None
     except SystemExit:
         return None
+
+
+def _types(parser: Any) -> dict[str, Any]:
+    """The options with their types, as they are written."""
+    found = {}
+    for action in parser._actions:
+        for option in action.option_strings[-1:]:
+            found[option.removeprefix("--")] = getattr(action, "_typehint", None) or action.type or str
+    return found
 
 
 def _parser(what: str) -> Any:

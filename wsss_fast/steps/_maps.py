@@ -14,8 +14,9 @@ from torch import Tensor
 import wsss_fast
 from wsss_fast.config import Config, ConfigError, CrfConfig, Split
 from wsss_fast.data.image_set import check_mask_values
-from wsss_fast.files import DataError, PathLike, ignore_of, read_mask, read_npz
+from wsss_fast.files import DataError, PathLike, ignore_of, read_mask
 from wsss_fast.steps._copies import to_device
+from wsss_fast.steps._map_files import check_size, read_maps
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class OwnThreshold:
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Reads the mask of a name from a folder of a run; passes to worker processes as it is."""
+    """Reads the mask of a name from a folder of a run; passes to worker processes as it is.
+
+    Raises `DataError` for labels that are neither of the so many ``classes`` nor those that take no part.
+    """
 
     folder: Path
     classes: int
@@ -75,10 +79,16 @@ class SureMaskFolder:
         return mask
 
 
-def read_cams(path: PathLike) -> Cams:
-    arrays = read_npz(path, "classes", "strided", "full")
+def read_cams(path: PathLike, classes: int, size: tuple[int, ...] | None = None) -> Cams:
+    """The maps of one image of a data set of so many ``classes``.
+
+    Raises `DataError` for a file that is none, or whose full maps are not of the image's ``size``.
+    """
+    arrays = read_maps(path, "strided", "full", classes=classes)
+    if size is not None:
+        check_size(path, "full", arrays["full"], size)
     return Cams(
-        classes=arrays["classes"].astype(np.int64),
+        classes=arrays["classes"],
         strided=torch.from_numpy(arrays["strided"].astype(np.float32)),
         full=torch.from_numpy(arrays["full"].astype(np.float32)),
     )
@@ -107,19 +117,23 @@ def merged(cams: Cams, others: Cams) -> Cams:
     )
 
 
-def read_person_cams(config: Config, split: Split, name: str) -> Cams:
+def read_person_cams(
+    config: Config, split: Split, name: str, classes: int, size: tuple[int, ...] | None = None
+) -> Cams:
     """The maps of the class with a classifier of its own: one, or none where the image does not have it."""
-    return read_cams(Path(config.output) / "make-person-cams" / split / f"{name}.npz")
+    return read_cams(Path(config.output) / "make-person-cams" / split / f"{name}.npz", classes, size)
 
 
-def read_merged_cams(config: Config, split: Split, name: str) -> Cams:
+def read_merged_cams(
+    config: Config, split: Split, name: str, classes: int, size: tuple[int, ...] | None = None
+) -> Cams:
     """The maps of an image that the CRF and the random walk take: those of make-cams, and with
-    ``person.merge: before`` those of make-person-cams among them."""
+    ``person.merge: before`` those of make-person-cams among them. Raises `DataError` as `read_cams` does."""
     path = Path(config.output) / "make-cams" / split / f"{name}.npz"
-    cams = read_cams(path)
+    cams = read_cams(path, classes, size)
     if config.person.merge != "before":
         return cams
-    person = read_person_cams(config, split, name)
+    person = read_person_cams(config, split, name, classes, size)
     try:
         return merged(cams, person)
     except ValueError as error:

@@ -54,7 +54,7 @@ def ranks() -> Ranks:
 
 def _variable(name: str, default: int, low: int = 0, high: int | None = None) -> int:
     text = os.environ.get(name, str(default))
-    value = int(text) if text.strip().isdigit() else -1
+    value = int(text) if text.strip().isdecimal() and len(text) < 20 else -1
     if value < low or (high is not None and value > high):
         expected = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
         raise ConfigError(f"{name}: expected {expected} in the environment, got {text!r}")

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from wsss_fast.config import Config, Split
 from wsss_fast.data.soft_labels import SoftMaps
-from wsss_fast.files import read_npz
 from wsss_fast.steps._layout import mask_threshold, walk_maps
+from wsss_fast.steps._map_files import read_maps
 from wsss_fast.steps._maps import person_id
 
 
@@ -26,10 +24,12 @@ class SoftLabelFolder:
     apart: bool
     """Whether their maps have a maximum of their own, since they did not walk with the others."""
 
+    classes: int
+    """How many the data set has."""
+
     def __call__(self, name: str) -> SoftMaps:
-        arrays = read_npz(self.folder / f"{name}.npz", "classes", "walk")
-        classes = arrays["classes"].astype(np.int64)
-        return SoftMaps(classes, arrays["walk"], self.threshold, self.own, self.apart)
+        arrays = read_maps(self.folder / f"{name}.npz", "walk", classes=self.classes)
+        return SoftMaps(arrays["classes"], arrays["walk"], self.threshold, self.own, self.apart)
 
 
 def soft_label_folder(config: Config, split: Split, classes: Sequence[str]) -> SoftLabelFolder:
@@ -37,4 +37,4 @@ def soft_label_folder(config: Config, split: Split, classes: Sequence[str]) -> S
     person = person_id(config, classes)
     own = {} if person is None else {person: config.person.threshold}
     apart = config.person.merge == "after"
-    return SoftLabelFolder(walk_maps(config, split), mask_threshold(config), own, apart)
+    return SoftLabelFolder(walk_maps(config, split), mask_threshold(config), own, apart, len(classes))

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from wsss_fast.config import Config, Split
 from wsss_fast.data import ImageSet
-from wsss_fast.files import DataError, mask_dtype, read_json, read_mask, read_npz, write_json, write_mask
+from wsss_fast.files import DataError, mask_dtype, read_json, read_mask, write_json, write_mask
 from wsss_fast.metrics import BoundaryIou, ConfusionMatrix, ThresholdSweep
 from wsss_fast.steps._layout import walk_maps
+from wsss_fast.steps._map_files import read_maps
 from wsss_fast.steps._maps import (
     Cams,
     OwnThreshold,
@@ -119,7 +120,7 @@ class SplitEvaluation:
                 self.sweeps["cam"].update(cams.full.numpy(), cams.classes, truth)
         path = walk_maps(self.config, self.split) / f"{self.images.name(index)}.npz"
         if "random_walk" in self.sweeps and path.exists():
-            arrays = read_npz(path, "classes", "walk")
+            arrays = read_maps(path, "walk", classes=len(self.images.classes))
             with _named(path):
                 self._sweep_walk(
                     arrays["classes"], torch.from_numpy(arrays["walk"].astype(np.float32)), truth
@@ -195,7 +196,8 @@ class SplitEvaluation:
         """The maps that the CRF and the random walk take."""
         if "cam" not in self.stages or not all(path.exists() for path in self._cam_paths(index)):
             return None
-        return read_merged_cams(self.config, self.split, self.images.name(index))
+        name = self.images.name(index)
+        return read_merged_cams(self.config, self.split, name, len(self.images.classes))
 
     def _progress(self, indices: Collection[int], what: str) -> Iterator[int]:
         return progress_over(indices, f"evaluate {self.split}, {what}")

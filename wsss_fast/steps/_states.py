@@ -7,14 +7,15 @@ there and done. What an earlier call with another number of processes has left i
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from wsss_fast.config import Config
-from wsss_fast.files import read_json
+from wsss_fast.files import DataError, read_json
 from wsss_fast.steps._graph import relevant_config
 from wsss_fast.steps._ranks import Ranks, ranks
 
@@ -36,6 +37,47 @@ class Difference:
         return f"{self.key}: {self.then!r} then, {self.now!r} now"
 
 
+def read_state_file(path: Path) -> dict[str, Any]:
+    """What one process has written about a step. Raises `DataError` for a file that is no such thing."""
+    state: Any = read_json(path)
+    lacking = [key for key, good in _PARTS.items() if not (isinstance(state, dict) and good(state.get(key)))]
+    if lacking:
+        raise DataError(
+            path,
+            f"expected what a step has written about itself, got something without a valid {lacking[0]!r}; "
+            "delete the folder to do the step again",
+        )
+    found: dict[str, Any] = state
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_skipped(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("name", "file", "reason"))
+        for entry in value
+    )
+
+
+_PARTS: dict[str, Callable[[object], bool]] = {
+    "step": lambda value: isinstance(value, str),
+    "config": lambda value: isinstance(value, dict),
+    "done": lambda value: isinstance(value, bool),
+    "seconds": lambda value: _is_number(value) and cast(float, value) >= 0,
+    "items": lambda value: _is_number(value) and isinstance(value, int),
+    "skipped": _is_skipped,
+    "chunks": lambda value: value is None or isinstance(value, dict),
+    "profile": lambda value: (
+        value is None or (isinstance(value, dict) and all(_is_number(of) for of in value.values()))
+    ),
+    "changed_config": lambda value: value is None or isinstance(value, list),
+}
+"""What a step writes about itself, and what it has to be like; the last three may be left out."""
+
+
 def state_path(folder: Path, *, collective: bool) -> Path:
     """What this process writes about a step; ``collective``: one in which all processes are one."""
     of = ranks()
@@ -54,7 +96,7 @@ def read_state(folder: Path) -> dict[str, Any] | None:
     Raises `StepError` where they did not agree on how the images are cut.
     """
     whole = folder / "step.json"
-    state: dict[str, Any] | None = read_json(whole) if whole.exists() else None
+    state: dict[str, Any] | None = read_state_file(whole) if whole.exists() else None
     if state is not None and state["done"]:
         return state
     merged = [_merged(folder, world, parts) for world, parts in _parts(folder).items()]
@@ -66,7 +108,7 @@ def read_parts(folder: Path) -> list[dict[str, Any]]:
     """Everything that processes have written about the step, finished or not."""
     whole = folder / "step.json"
     parts = [state for of in _parts(folder).values() for state in of.values()]
-    return [*([read_json(whole)] if whole.exists() else []), *parts]
+    return [*([read_state_file(whole)] if whole.exists() else []), *parts]
 
 
 def waiting_for(folder: Path, world: int, *, collective: bool) -> list[int]:
@@ -120,7 +162,7 @@ def _parts(folder: Path) -> dict[int, dict[int, dict[str, Any]]]:
     for path in sorted(folder.glob("step-*-of-*.json")):
         name = re.fullmatch(r"step-(\d+)-of-(\d+)", path.stem)
         if name is not None:
-            found.setdefault(int(name[2]), {})[int(name[1])] = read_json(path)
+            found.setdefault(int(name[2]), {})[int(name[1])] = read_state_file(path)
     return {world: dict(sorted(found[world].items())) for world in sorted(found)}
 
 

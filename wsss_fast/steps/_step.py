@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsss_fast.config import Config
-from wsss_fast.files import DataError, read_json, write_json
+from wsss_fast.config import Config, check_config
+from wsss_fast.files import DataError, write_json
 from wsss_fast.steps._graph import graph, relevant_config
 from wsss_fast.steps._profile import Profile, profile_table
 from wsss_fast.steps._ranks import ranks
@@ -20,6 +20,7 @@ from wsss_fast.steps._states import (
     all_shares_made,
     differences,
     read_state,
+    read_state_file,
     refuse_or_tell,
     state_path,
     waiting_for,
@@ -93,6 +94,7 @@ def step(config: Config, name: str) -> Iterator[Step]:
     Raises :class:`StepError` if a step that it needs is not done, or if this or a needed step was started
     with another config than now (with ``changed_config: keep`` that is printed, and noted in step.json).
     """
+    check_config(config)
     root = Path(config.output)
     node = graph(config)[name]
     of = ranks()
@@ -103,7 +105,7 @@ def step(config: Config, name: str) -> Iterator[Step]:
     folder = root / name
     changed += _checked(config, name)
     path = state_path(folder, collective=node.collective)
-    own: dict[str, Any] | None = read_json(path) if path.exists() else None
+    own: dict[str, Any] | None = read_state_file(path) if path.exists() else None
     state = read_state(folder)
     folder.mkdir(parents=True, exist_ok=True)
     this = Step(

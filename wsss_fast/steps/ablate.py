@@ -14,7 +14,7 @@ from wsss_fast.ablation.grid import Cell, Setting, cells_of, grid
 from wsss_fast.ablation.page import page
 from wsss_fast.ablation.sharing import Stage, link, stages_of
 from wsss_fast.ablation.table import Row, as_csv, as_markdown, as_text, rows_of
-from wsss_fast.config import Config, ConfigError
+from wsss_fast.config import Config, ConfigError, check_config
 from wsss_fast.data import open_images
 from wsss_fast.files import DataError, NoMasksError, write_text
 from wsss_fast.models.segmenter import segmenter
@@ -44,6 +44,7 @@ def ablate(config: Config) -> list[Row]:
     Where a stage stops, its cells are named: in a `StepError`, or for errors of other kinds in a line of
     their own.
     """
+    check_config(config)
     if ranks().world > 1:
         raise ConfigError(f"WORLD_SIZE: expected 1 for `{STEP}`, which is one process, got {ranks().world}")
     settings = grid(config)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from wsss_fast._report_charts import threshold_chart
-from wsss_fast.config import Config, Split
+from wsss_fast.config import Config, Split, check_config
 from wsss_fast.data import open_images
 from wsss_fast.files import NoMasksError, write_json
 from wsss_fast.steps._cores import set_threads
@@ -71,6 +71,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     for an output that does not fit its image. True masks that cannot be read are listed in step.json and
     left out, or raised with ``data.strict``.
     """
+    check_config(config)
     if not ranks().first:
         print(f"{ranks().prefix}{STEP} is left to rank 0")
         return {}

@@ -12,7 +12,7 @@ from pycocotools import mask as coco
 
 from wsss_fast.config import Config, InstancesConfig
 from wsss_fast.data import ImageSet, open_images
-from wsss_fast.files import atomic_path, read_json, write_json
+from wsss_fast.files import DataError, atomic_path, read_json, write_json
 from wsss_fast.models.backbone import normalization
 from wsss_fast.models.irnet import IRNet, boundary_and_displacement
 from wsss_fast.steps._copies import to_device, to_host
@@ -63,7 +63,7 @@ def make_instance_masks(config: Config) -> None:
             folder = this.folder / role
             person = person_id(config, images.classes)
             for batch in equal_size_batches(config, this, images, role, folder, ".json"):
-                cams = read_due_walk_cams(config, this, role, batch)
+                cams = read_due_walk_cams(config, this, role, batch, len(images.classes))
                 with this.profile.part("network"), torch.no_grad():
                     boundaries, displacements = boundary_and_displacement(model, normalize(batch.images))
                     boundaries, displacements = boundaries.to(ops), displacements.to(ops)
@@ -168,6 +168,8 @@ def _write_merged(path: Path, folder: Path, images: ImageSet) -> None:
         for index in range(len(images)):
             file = folder / f"{images.name(index)}.json"
             results = read_json(file) if file.exists() else []
+            if not isinstance(results, list) or not all(isinstance(of, dict) for of in results):
+                raise DataError(file, "expected a list of results, got another JSON file")
             if results:
                 items = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
                 out.write(before + items.removeprefix("[\n").removesuffix("\n]"))

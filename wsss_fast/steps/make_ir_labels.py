@@ -48,7 +48,9 @@ def make_ir_labels(config: Config) -> None:
             person_id(config, images.classes)  # raises for a name that is no class
             dtype = mask_dtype(len(images.classes))
             folder = this.folder / role
-            make = partial(_make, config, role, this.profile, folder, dtype, device, threads)
+            make = partial(
+                _make, config, role, len(images.classes), this.profile, folder, dtype, device, threads
+            )
             items = this.profile.waiting(each_image(config, this, images, role, folder, ".png"), "read")
             with each_in_threads(make, items, threads) as results:
                 for item, result in results:
@@ -59,6 +61,7 @@ def make_ir_labels(config: Config) -> None:
 def _make(
     config: Config,
     role: Split,
+    classes: int,
     profile: Profile,
     folder: Path,
     dtype: type[np.uint8 | np.uint16],
@@ -68,7 +71,7 @@ def _make(
 ) -> None:
     """Make and write the labels of one image."""
     with profile.part("read maps", threads):
-        maps = read_merged_cams(config, role, item.name)
+        maps = read_merged_cams(config, role, item.name, classes, item.image.shape[:2])
     with profile.part("crf", threads):
         regions = confident_regions(item.image, maps, config.ir_labels, config.crf, device)
     with profile.part("write", threads):

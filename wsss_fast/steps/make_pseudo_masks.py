@@ -58,7 +58,7 @@ def make_pseudo_masks(config: Config) -> None:
             dtype = mask_dtype(len(images.classes))
             thresholds = config.pseudo_masks.thresholds
             for batch in equal_size_batches(config, this, images, role, folder, ".npz"):
-                cams = read_due_walk_cams(config, this, role, batch)
+                cams = read_due_walk_cams(config, this, role, batch, len(images.classes))
                 with this.profile.part("network"), torch.no_grad():
                     boundaries = boundary_map(model, normalize(batch.images)).to(ops)
                 with this.profile.part("walk"), torch.no_grad():
@@ -115,20 +115,25 @@ class WalkCams:
         return np.concatenate([of.classes for of in (self.walking, self.joining) if of is not None])
 
 
-def read_due_walk_cams(config: Config, this: Step, split: Split, batch: ImageBatch) -> dict[int, WalkCams]:
-    """The maps of the due images of a batch, by their places in it, if their files can be read."""
+def read_due_walk_cams(
+    config: Config, this: Step, split: Split, batch: ImageBatch, classes: int
+) -> dict[int, WalkCams]:
+    """The maps of the due images of a batch, by their places in it, if their files can be read.
+
+    ``classes``: how many the data set has.
+    """
     cams: dict[int, WalkCams] = {}
     with this.profile.part("read maps"):
         for place, (name, due) in enumerate(zip(batch.names, batch.due, strict=True)):
             if due:
                 with this.tolerant(name):
-                    cams[place] = read_walk_cams(config, split, name)
+                    cams[place] = read_walk_cams(config, split, name, classes)
     return cams
 
 
-def read_walk_cams(config: Config, split: Split, name: str) -> WalkCams:
-    joining = read_person_cams(config, split, name) if config.person.merge == "after" else None
-    return WalkCams(read_merged_cams(config, split, name), joining)
+def read_walk_cams(config: Config, split: Split, name: str, classes: int) -> WalkCams:
+    joining = read_person_cams(config, split, name, classes) if config.person.merge == "after" else None
+    return WalkCams(read_merged_cams(config, split, name, classes), joining)
 
 
 def joined(walk: Tensor, cams: WalkCams) -> Tensor:

@@ -26,5 +26,4 @@ def retrain_segmenter(config: Config) -> None:
         images = open_images(config.data, "train")
         model = segmenter(config.segmenter.backbone.without_weights(), 1 + len(images.classes))
         trained_state(model, config, "train-segmenter")
-        masks = MaskFolder(refined_masks(config, "train"), len(images.classes))
-        train_on(config, this, model, images, masks)
+        train_on(config, this, model, images, MaskFolder(refined_masks(config, "train"), len(images.classes)))

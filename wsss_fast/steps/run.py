@@ -6,7 +6,7 @@ import importlib
 import time
 from pathlib import Path
 
-from wsss_fast.config import Config
+from wsss_fast.config import Config, check_config
 from wsss_fast.files import NoMasksError
 from wsss_fast.steps._graph import graph
 from wsss_fast.steps._ranks import ranks
@@ -31,6 +31,7 @@ def run(config: Config) -> Path:
     finished their share, by looking for what they write, and says once a minute for which ones. The first
     one evaluates and writes the report; the others are done before that.
     """
+    check_config(config)
     start = time.perf_counter()
     of = ranks()
     for name, node in graph(config).items():

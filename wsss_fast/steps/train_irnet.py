@@ -32,15 +32,14 @@ def train_irnet(config: Config) -> None:
         fabric = start_training(config, this)
         mean, std = normalization(training.backbone)
         images = open_images(config.data, "train")
-        regions = this.folder.parent / "make-ir-labels" / "train"
+        regions = MaskFolder(this.folder.parent / "make-ir-labels" / "train", len(images.classes))
         transform = irnet_transform(
             image_size=training.image_size,
             min_scale=training.min_scale,
             max_scale=training.max_scale,
             mean=mean,
         )
-        masks = MaskFolder(regions, len(images.classes))
-        loader = training_loader(config, training, this, images, transform, masks)
+        loader = training_loader(config, training, this, images, transform, regions)
         seed_first_weights(config, STEP)
         model = IRNet(training.backbone)
         criterion = AffinityDisplacementLoss(training.radius)

@@ -43,8 +43,9 @@ def train_segmenter(config: Config) -> None:
         else:
             targets = MaskFolder(pseudo_masks(config, "train"), len(images.classes))
             if config.segmenter.unsure_below is not None:
-                lower = pseudo_masks(config, "train", config.segmenter.unsure_below)
-                targets = SureMaskFolder(targets, MaskFolder(lower, len(images.classes)))
+                unsure = pseudo_masks(config, "train", config.segmenter.unsure_below)
+                lower = MaskFolder(unsure, len(images.classes))
+                targets = SureMaskFolder(targets, lower)
         seed_first_weights(config, STEP)
         model = segmenter(config.segmenter.backbone, 1 + len(images.classes))
         train_on(config, this, model, images, targets)
