@@ -132,8 +132,9 @@ def unaries(draw: Draw) -> Iterable[Tensor]:
 @case
 def pydensecrf(draw: Draw) -> Iterable[Tensor]:
     d = dcrf.DenseCRF2D(draw.size[1], draw.size[0], 3)
-    d.setUnaryEnergy(unary_from_softmax(draw.normal(3, *draw.size).softmax(0).numpy()))
-    d.addPairwiseGaussian(sxy=3, compat=3)
+    probs = draw.uniform(3, *draw.size).numpy()
+    d.setUnaryEnergy(unary_from_softmax(probs / probs.sum(0)))
+    d.addPairwiseGaussian(sxy=3, compat=draw.normal(3, 3).numpy())
     d.addPairwiseBilateral(sxy=50, srgb=5, rgbim=draw.image().movedim(0, -1).contiguous().numpy(), compat=4)
     q, first, second = d.startInference()
     d.stepInference(q, first, second)
@@ -255,4 +256,5 @@ class Seven(torch.nn.Module):
 
 @case
 def tta_layer(draw: Draw) -> Iterable[Tensor]:
-    return [TTA(Seven(), activation="sigmoid")(draw.uniform(1, 3, *draw.sides(100, 90)))]
+    # At one scale: torch's own resampling of images has other last bits at other numbers of threads.
+    return [TTA(Seven(), scales=[1], activation="sigmoid")(draw.uniform(1, 3, *draw.sides(100, 90)))]
