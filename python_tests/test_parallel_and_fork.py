@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from hard_use.fresh_process import check_script, run_script
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -32,27 +33,15 @@ def results(tensors: list[Tensor]) -> tuple[bytes, bytes, bytes]:
     return fused.numpy().tobytes(), mean.numpy().tobytes(), labels.numpy().tobytes()
 
 
-def run_script(body: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Run in a fresh interpreter that can import this file; a hang is a failure."""
-    prelude = "from test_parallel_and_fork import inputs, results\n"
-    here = os.path.dirname(__file__)
-    path = os.pathsep.join([here, *sys.path])  # the tree is on it only if it is on ours
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", prelude + body],
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-    except subprocess.TimeoutExpired as error:
-        pytest.fail(f"hung for {timeout:g} s: {error.stdout!r} {error.stderr!r}")
+PRELUDE = "from test_parallel_and_fork import inputs, results\n"
 
 
-def check_script(body: str) -> str:
-    run = run_script(body)
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+def run_here(body: str) -> subprocess.CompletedProcess[str]:
+    return run_script(PRELUDE + body)
+
+
+def check_here(body: str) -> str:
+    return check_script(PRELUDE + body)
 
 
 @pytest.mark.parametrize("count", [1, 2, 16])
@@ -96,7 +85,7 @@ def fork(depth):
 
 @needs_fork
 def test_forked_children_after_use_in_the_parent():
-    check_script(
+    check_here(
         FORK
         + """
 waits = [fork(depth=1) for _ in range(3)]
@@ -109,7 +98,7 @@ assert results(data) == expected
 
 @needs_fork
 def test_fork_while_other_threads_are_inside_a_call():
-    check_script(
+    check_here(
         FORK
         + """
 done = threading.Event()
@@ -174,7 +163,7 @@ sent = []
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_ctrl_c_ends_a_long_call(count):
-    delay = check_script(
+    delay = check_here(
         SIGNAL.format(threads=count)
         + """
 for _ in range(2):  # once more: nothing of the first is left over
@@ -194,7 +183,7 @@ print(delay)
 
 
 def test_a_signal_whose_handler_returns_changes_nothing():
-    check_script(
+    check_here(
         SIGNAL.format(threads=2)
         + """
 seen = []
@@ -209,7 +198,7 @@ assert len(seen) == 1
 
 
 def test_a_handler_may_raise_what_it_likes():
-    check_script(
+    check_here(
         SIGNAL.format(threads=2)
         + """
 class Stop(Exception):
@@ -232,7 +221,7 @@ else:
 
 def test_ctrl_c_while_another_thread_is_inside_a_call():
     """Signals are the main thread's: the call of the other thread runs on undisturbed."""
-    check_script(
+    check_here(
         SIGNAL.format(threads=2)
         + """
 answers = []
@@ -250,12 +239,12 @@ assert answers == [expected] * 20
 
 
 def test_exit_with_idle_pool_threads_is_clean():
-    run = run_script("import torch, sys\ntorch.set_num_threads(8)\nresults(inputs())\nsys.exit(3)\n")
+    run = run_here("import torch, sys\ntorch.set_num_threads(8)\nresults(inputs())\nsys.exit(3)\n")
     assert (run.returncode, run.stdout, run.stderr) == (3, "", "")
 
 
 def test_exit_with_a_daemon_thread_inside_a_call_is_clean():
-    run = run_script(
+    run = run_here(
         SIGNAL.format(threads=2)
         + """
 for _ in range(2):
@@ -270,7 +259,7 @@ sys.exit(3)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space work on Linux")
 def test_threads_that_the_system_refuses_are_done_without():
     """No thread can start where its stack (as large as RLIMIT_STACK) does not fit into RLIMIT_AS."""
-    run = run_script(
+    run = run_here(
         """
 import os, resource, sys, threading, torch
 if "again" not in os.environ:

@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -65,12 +66,29 @@ struct Job {
     }
 };
 
+// What a poll for signals may do, as Python runs handlers in it: fork. The child is then alone in
+// the middle of a call, without the helpers and what they had in hand.
+struct ForkedInside : std::runtime_error {
+    ForkedInside()
+        : std::runtime_error(
+              "the process was forked inside this call, by a signal handler: its child cannot end "
+              "the call, as the threads at work on it are the parent's") {}
+};
+
+// Counts the forks above this process. Helpers of before one are gone.
+std::atomic<unsigned> forks{0};
+
 // Threads that wait for jobs. Started when first needed, never more than were ever asked for, and
 // never joined: the process may exit while they sleep.
 class Pool {
   public:
     void run(Job& job) {
         const int wanted = job.seats;
+        const unsigned forks_before = forks.load(std::memory_order_relaxed);
+        // Before anything of the pool is touched: its mutex may be locked for ever in a child.
+        const auto stop_if_forked = [&] {
+            if (forks.load(std::memory_order_relaxed) != forks_before) throw ForkedInside();
+        };
         {
             std::lock_guard<std::mutex> lock(mutex_);
             grow(wanted);
@@ -79,6 +97,7 @@ class Pool {
         }
         for (int i = 0; i < wanted; ++i) wake_.notify_one();
         job.work();
+        stop_if_forked();
         spin([&] { return job.helpers.load(std::memory_order_acquire) == 0; });
         std::unique_lock<std::mutex> lock(mutex_);
         jobs_.erase(std::remove(jobs_.begin(), jobs_.end(), &job), jobs_.end());
@@ -88,6 +107,7 @@ class Pool {
             if (job.helpers > 0 && job.cancel) {
                 lock.unlock();
                 if (job.cancel->poll()) job.fail(std::make_exception_ptr(Cancelled{}));
+                stop_if_forked();
                 lock.lock();
             }
         }
@@ -152,8 +172,10 @@ std::atomic<Pool*> the_pool{nullptr};
 // A forked child has none of the parent's threads, and its copy of the mutex may be locked for
 // ever: it starts over with a pool of its own. Registered as the library is loaded, before there is
 // a pool that a fork in another thread could copy.
-[[maybe_unused]] const int at_fork =
-    pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr, std::memory_order_release); });
+[[maybe_unused]] const int at_fork = pthread_atfork(nullptr, nullptr, [] {
+    the_pool.store(nullptr, std::memory_order_release);
+    forks.fetch_add(1, std::memory_order_relaxed);
+});
 #endif
 
 Pool& pool() {

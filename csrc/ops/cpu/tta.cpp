@@ -318,12 +318,15 @@ FiniteResult tta_merge(const TtaParams<T>& params) {
     if (strips * work_of_strip < kSerialBelow) execution.threads = 1;
     const std::int64_t grain =
         std::max(ceil_div(strips, kMostRanges), kSerialBelow / work_of_strip);
+    // A range of a long call lasts long itself: between its strips, as often as that costs nothing.
+    const std::int64_t ask_every = std::max<std::int64_t>(1, kSerialBelow / work_of_strip);
     Scratch<Strip<T>> scratch;
     parallel_for(execution, strips, grain, [&](std::int64_t begin, std::int64_t end) {
         if (!good.load(std::memory_order_relaxed)) return;
         const auto strip = scratch.take(params, tables, cut, limit);
         bool fine = true;
         for (std::int64_t s = begin; s < end; ++s) {
+            if (s % ask_every == 0) stop_if_cancelled(execution);
             const std::int64_t row = s % strips_of_image * cut.rows();
             fine &=
                 strip->merge(s / strips_of_image, row, std::min(cut.rows(), params.height - row));

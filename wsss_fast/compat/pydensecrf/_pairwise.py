@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,14 +16,23 @@ class Pairwise:
         self.features = torch.from_numpy(features)
         self.compat = compat
         self.normalization = normalization
+        self._made: tuple[PermutohedralLattice, Tensor | None, Tensor | None] | None = None
 
     def kernel(self, plane: tuple[int, int]) -> Features:
         """The term as :func:`wsss_fast.crf` takes it for the points as an image of that height and width."""
         return Features(self.features.unflatten(1, plane), self.compat)
 
-    @cached_property
     def _lattice(self) -> tuple[PermutohedralLattice, Tensor | None, Tensor | None]:
-        """The lattice, and by what to multiply before and after it filters."""
+        """The lattice, and by what to multiply before and after it filters: made once.
+
+        Not a functools.cached_property: up to Python 3.11 that holds a lock meanwhile, one for all terms,
+        which in a child forked meanwhile nobody gives back.
+        """
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def _make(self) -> tuple[PermutohedralLattice, Tensor | None, Tensor | None]:
         lattice = PermutohedralLattice(self.features)
         if self.normalization == "none":
             return lattice, None, None
@@ -36,7 +43,7 @@ class Pairwise:
 
     def energy(self, q: Tensor) -> Tensor:
         """What the term adds to the energies [C,N], given the marginals [C,N]."""
-        lattice, before, after = self._lattice
+        lattice, before, after = self._lattice()
         message = lattice.filter(q if before is None else q * before)
         if after is not None:
             message *= after

@@ -14,6 +14,7 @@ from wsss_fast import _checks
 from wsss_fast.compat.pydensecrf import _arguments, eigen
 from wsss_fast.compat.pydensecrf._pairwise import Pairwise
 from wsss_fast.ops.lattice import MAX_DIMS
+from wsss_fast.ops.mean_field import softmax_
 
 __all__ = [
     "CONST_KERNEL",
@@ -67,6 +68,11 @@ _MOST_OF_Q = 1e6
 
 def _given(u: Any) -> np.ndarray:
     return _arguments.finite("u", _arguments.floats("u", u, ("C", "N"), "labels x points"), or_inf=True)
+
+
+def _total(values: Tensor) -> Tensor:
+    """The sum of ``[C,N]``. A label at a time first: torch splits a full sum by its number of threads."""
+    return values.sum(1).sum()
 
 
 def _product(name: str, weights: Any, f: Any) -> np.ndarray:
@@ -248,7 +254,7 @@ class DenseCRF:
         energy = self._energy().clone()
         for term in self._terms:
             energy += term.energy(q)
-        updated = torch.softmax(-energy, 0)
+        updated = softmax_(energy.neg_())  # torch's own depends on the number of threads
         if bool(updated.isnan().any()):
             raise ValueError(_checks.wrong("compat", "weights that keep energies finite", "an overflow"))
         Q[...] = updated.numpy()
@@ -265,11 +271,11 @@ class DenseCRF:
         """
         q = self._marginals(Q)
         exact = q.double()
-        total = (exact * exact.clamp_min(1e-20).log()).sum()
+        total = _total(exact * exact.clamp_min(1e-20).log())
         # What has no probability costs nothing, even where it is impossible.
-        total += torch.where(q == 0, 0.0, self._energy().double() * exact).sum()
+        total += _total(torch.where(q == 0, 0.0, self._energy().double() * exact))
         for term in self._terms:
-            total += (exact * term.energy(q)).sum()
+            total += _total(exact * term.energy(q))
         return float(total)
 
     def _energy(self) -> Tensor:
