@@ -53,10 +53,6 @@ class Call:
         """With another tensor for each that has the axis N."""
         return replace(self, given={name: changed(value, change) for name, value in self.given.items()})
 
-    def __repr__(self) -> str:
-        given = ", ".join(f"{name}={_short(value)}" for name, value in self.given.items())
-        return f"{self.op.__name__}({given})"
-
 
 def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """``value`` with every tensor in it changed that has the axis N; compats have none."""
@@ -67,22 +63,6 @@ def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list):
         return [changed(item, change) for item in value]
     return value
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        name = str(value.dtype).removeprefix("torch.")
-        lies = "" if value.is_contiguous() else f" strides {value.stride()}"
-        if value.numel() <= 12:
-            return f"{name}{lies} {value.tolist()}"
-        return f"<{name} {list(value.shape)}{lies}>"
-    if isinstance(value, (Gaussian, Bilateral)):
-        return f"{type(value).__name__}({value.scales}, {_short(value.compat)})"
-    if isinstance(value, Features):
-        return f"Features({_short(value.features)}, {_short(value.compat)})"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_short, value))}]"
-    return repr(value)
 
 
 # --- crf -------------------------------------------------------------------------------------------------

@@ -7,18 +7,21 @@ from conftest import TOLERANCE
 from torch import Tensor
 
 
-def assert_within(actual: Tensor, expected: Tensor, size: Tensor | float = 1.0) -> None:
+def assert_within(
+    actual: Tensor, expected: Tensor, size: Tensor | float = 1.0, *, roundings: int = 64
+) -> None:
     """Equality within the table, whose absolute part is for numbers of about 1.
 
     ``size``: how large the numbers are that a result was summed from, which is what its rounding error is
-    proportional to; broadcast against the result.
+    proportional to; broadcast against the result. ``roundings``: how many of them a result may have gone
+    through, for what is below the smallest normal number, where a rounding error is no longer relative.
     """
     assert actual.shape == expected.shape
     assert not actual.isnan().any(), "NaN in the result"
     rtol, atol = TOLERANCE[actual.dtype]
     found, truth = actual.double(), expected.double()
-    # Below the smallest normal number a rounding error is no longer relative.
-    allowed = rtol * truth.abs() + atol * size + 64 * torch.finfo(actual.dtype).smallest_normal * 2.0**-20
+    numbers = torch.finfo(actual.dtype)
+    allowed = rtol * truth.abs() + atol * size + roundings * numbers.smallest_normal * numbers.eps
     error = torch.where(found == truth, 0.0, (found - truth).abs())  # infinities too
     worst = (error / allowed).max().item() if error.numel() else 0.0
     assert worst <= 1, f"an error of {worst:g} times what is allowed; the largest is {error.max().item():g}"

@@ -30,7 +30,7 @@ _ALWAYS: dict[str, Any] = {
 }
 settings.register_profile("ci", derandomize=True, max_examples=25, **_ALWAYS)
 settings.register_profile(
-    "long", derandomize=False, max_examples=int(os.environ.get("FUZZ_CASES", "1000")), **_ALWAYS
+    "long", derandomize=False, max_examples=int(os.environ.get("FUZZ_CASES", "700")), **_ALWAYS
 )
 settings.load_profile("ci")  # --hypothesis-profile=long loads the other one later
 

@@ -66,7 +66,8 @@ def test_crf(call: Call, generator: torch.Generator, output: str) -> None:
     compats = [leaf(torch.as_tensor(k.compat, dtype=dtype)) for k in call["kernels"]]
     kernels = with_compats(call["kernels"], compats)
     found = call(unary=unary, kernels=kernels, output=output, iterations=iterations)
-    weights = weights_for(found, generator)
+    # No loss may weigh the logarithm of what is impossible: it would be infinite.
+    weights = weights_for(found, generator).masked_fill(found.isinf(), 0)
     gradients = torch.autograd.grad(found, [unary, *compats], weights)
     names = call["normalization"]
     names = [names] * len(kernels) if isinstance(names, str) else names
@@ -138,9 +139,9 @@ def test_random_walk(call: Call, generator: torch.Generator) -> None:
             walked.view(own_cam.shape), [own_cam, own], weights[n].double(), materialize_grads=True
         )
         # Of a power as of its exponent: 1 - m is rounded before it. Of the steps as in the op's own result.
-        spread = float((degree.max() / degree.min()).sqrt())
+        spread = float((degree.max() / degree.min()).detach().sqrt())
         uncertain = 1 + (4 * steps + 4 * beta) * torch.finfo(cam.dtype).eps / atol
         for gradient, truth in zip((g[n] for g in gradients), truths, strict=True):
             if truth.numel():
                 largest = max(1.0, float(truth.abs().max()), float(weights[n].abs().sum()) if weights[n].numel() else 0.0)
-                assert_within(gradient, truth, largest * spread * uncertain)
+                assert_within(gradient, truth, largest * spread * uncertain, roundings=64 + 16 * steps)

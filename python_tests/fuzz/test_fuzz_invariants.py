@@ -73,7 +73,7 @@ def test_threads(op: str, data: st.DataObject) -> None:
 @cases(0.5)
 def test_strides(op: str, data: st.DataObject) -> None:
     call = drawn(data, op, SMALL)
-    assert same(call(), call.of(lambda t: t.contiguous()))
+    assert same(call(), call.of(lambda t: t.contiguous())())
 
 
 def of_image(op: str, result: Any, n: int) -> Any:
