@@ -74,7 +74,9 @@ def images(draw: Draw, n: int, height: int, width: int, dtype: torch.dtype) -> T
     size = (n, 3, height, width)
     image = {
         "noise": lambda: torch.rand(size, generator=g) * 255,
-        "two colours": lambda: torch.randint(2, (n, 1, height, width), generator=g) * 200.0 + torch.zeros(size),
+        "two colours": lambda: (
+            torch.randint(2, (n, 1, height, width), generator=g) * 200.0 + torch.zeros(size)
+        ),
         "black": lambda: torch.zeros(size),
         "white": lambda: torch.full(size, 255.0),
         "grain": lambda: 100 + torch.rand(size, generator=g) * 5,
@@ -164,7 +166,9 @@ def filtered(features: Tensor, values: Tensor) -> Tensor:
 
 
 @st.composite
-def lattice_calls(draw: Draw, *, most: int = 7, batch: int = 2, channels: int = 40, wild: bool = True) -> Call:
+def lattice_calls(
+    draw: Draw, *, most: int = 7, batch: int = 2, channels: int = 40, wild: bool = True
+) -> Call:
     n, dims, count = draw(st.integers(0, batch)), draw(st.integers(1, 16)), draw(st.integers(0, channels))
     space = draw(st.lists(sizes(most), min_size=2, max_size=3))
     dtype = draw(dtypes())
@@ -235,7 +239,9 @@ def loss_calls(draw: Draw, *, most: int = 7, batch: int = 2, radius: int = 6) ->
     classes = draw(st.lists(st.sampled_from(some), min_size=1, max_size=4))
     chosen = torch.randint(len(classes), (n, height, width), generator=draw(generators()))
     # Quarters: which of two values of a path is the larger depends on no rounding.
-    logits = (values(draw, (n, 1, height, width), dtype, ("normal", "few", "constant", "zeros")) * 4).round() / 4
+    logits = (
+        values(draw, (n, 1, height, width), dtype, ("normal", "few", "constant", "zeros")) * 4
+    ).round() / 4
     logits = logits * draw(st.sampled_from([0.25, 1.0, 4.0, 100.0]))
     given = {
         "boundary_logits": logits,

@@ -116,7 +116,9 @@ _MADE: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {
     "one": _one,
     "tiny": lambda shape, g: 1e-30 * _normal(shape, g),
     "denormal": _normal,
-    "signed zeros": lambda shape, g: torch.copysign(torch.zeros(shape, dtype=torch.float64), _normal(shape, g)),
+    "signed zeros": lambda shape, g: torch.copysign(
+        torch.zeros(shape, dtype=torch.float64), _normal(shape, g)
+    ),
     "large": lambda shape, g: 1e4 * _normal(shape, g),
     "huge": lambda shape, g: 1e29 * _normal(shape, g),
     "mixed": _mixed,

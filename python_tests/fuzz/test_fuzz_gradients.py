@@ -48,7 +48,9 @@ def test_lattice(call: Call, generator: torch.Generator) -> None:
 def with_compats(kernels: list[Kernel], compats: list[Tensor]) -> list[Kernel]:
     made: list[Kernel] = []
     for kernel, compat in zip(kernels, compats, strict=True):
-        widths: Any = {name: getattr(kernel, name) for name in ("sxy", "srgb", "features") if hasattr(kernel, name)}
+        widths: Any = {
+            name: getattr(kernel, name) for name in ("sxy", "srgb", "features") if hasattr(kernel, name)
+        }
         made.append(type(kernel)(**widths, compat=compat))
     return made
 
@@ -91,8 +93,12 @@ def test_crf(call: Call, generator: torch.Generator, output: str) -> None:
                 q = torch.softmax(logits, 0)
             result = q if output == "probs" else torch.log_softmax(logits, 0)
             own = torch.autograd.grad(
-                result, [energy, *compats], weights[n].reshape(shape)[m].flatten(1), allow_unused=True,
-                materialize_grads=True, retain_graph=True,
+                result,
+                [energy, *compats],
+                weights[n].reshape(shape)[m].flatten(1),
+                allow_unused=True,
+                materialize_grads=True,
+                retain_graph=True,
             )
             truths[0][n].view(shape)[m].copy_(own[0].reshape(shape[1:]))
             for total, part in zip(truths[1:], own[1:], strict=True):
@@ -101,7 +107,9 @@ def test_crf(call: Call, generator: torch.Generator, output: str) -> None:
     for gradient, truth in zip(gradients, truths, strict=True):
         if gradient.numel():
             points = max(1, found.numel())
-            assert_within(gradient, truth, max(1.0, float(truth.abs().max())) * gain**iterations * points**0.5)
+            assert_within(
+                gradient, truth, max(1.0, float(truth.abs().max())) * gain**iterations * points**0.5
+            )
 
 
 @given(call=path_calls(), generator=generators())
@@ -143,5 +151,9 @@ def test_random_walk(call: Call, generator: torch.Generator) -> None:
         uncertain = 1 + (4 * steps + 4 * beta) * torch.finfo(cam.dtype).eps / atol
         for gradient, truth in zip((g[n] for g in gradients), truths, strict=True):
             if truth.numel():
-                largest = max(1.0, float(truth.abs().max()), float(weights[n].abs().sum()) if weights[n].numel() else 0.0)
+                largest = max(
+                    1.0,
+                    float(truth.abs().max()),
+                    float(weights[n].abs().sum()) if weights[n].numel() else 0.0,
+                )
                 assert_within(gradient, truth, largest * spread * uncertain, roundings=64 + 16 * steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -89,8 +88,7 @@ def test_an_image_alone_in_a_batch_or_in_a_list(op: str, data: st.DataObject) ->
     count = len(next(t for v in call.given.values() if (t := first_tensor(v)) is not None))
     for n in range(count):
         expected = of_image(op, together, n)
-        batch_of_one: Callable[[Tensor], Tensor] = lambda t, n=n: t[n : n + 1]
-        assert same(of_image(op, call.of(batch_of_one)(), 0), expected)
+        assert same(of_image(op, call.of(lambda t, n=n: t[n : n + 1])(), 0), expected)
         if op != "lattice" or call["features"].dim() == 4:  # a volume needs its N
             assert same(call.of(lambda t, n=n: t[n])(), expected)
     if op in ("crf", "random_walk"):
@@ -98,7 +96,8 @@ def test_an_image_alone_in_a_batch_or_in_a_list(op: str, data: st.DataObject) ->
         lists: dict[str, Any] = {name: list(call[name]) for name in names}
         if op == "crf":
             lists["kernels"] = [
-                Features(list(k.features), k.compat) if isinstance(k, Features) else k for k in call["kernels"]
+                Features(list(k.features), k.compat) if isinstance(k, Features) else k
+                for k in call["kernels"]
             ]
         assert same(call(**lists), list(together))
 

@@ -53,8 +53,8 @@ def test_gradient_is_the_published_one(call: Call) -> None:
     if not boundary.numel():
         assert all(gradient.shape == value.shape for gradient, value in zip(found, inputs, strict=True))
         return
-    # A pair's gradient is its share times a / (a + 1e-5), or that of 1 - a; the rounding of an a near 0, which
-    # is that of numbers near 1, moves it by up to this.
+    # A pair's gradient is its share times a / (a + 1e-5), or that of 1 - a; the rounding of an a near 0,
+    # which is that of numbers near 1, moves it by up to this.
     steepest = 1 / (torch.minimum(boundary.min(), 1 - boundary.max()) + 1e-5)
     uncertain = torch.finfo(inputs[0].dtype).eps * steepest / TOLERANCE[inputs[0].dtype][1]
     assert_within(found[0], truth[0], 1 + uncertain)

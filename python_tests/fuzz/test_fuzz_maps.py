@@ -16,7 +16,7 @@ from hypothesis import given
 from torch import Tensor
 
 from fuzz.calls import Call, fusion_calls, path_calls, tta_calls, walk_calls
-from fuzz.closeness import assert_between, assert_within, first_argmax
+from fuzz.closeness import assert_between, assert_within
 from fuzz.counting import cases
 from wsss_fast.reference.cam_fusion import fuse_cams as reference_fusion
 from wsss_fast.reference.path_affinity import path_affinity as reference_paths
@@ -90,9 +90,7 @@ def test_fuse_cams_is_that_of_the_reference(call: Call) -> None:
     # The error of a sum, and the sum itself with its maximum, tell how far the quotient may be off.
     sums = as_lists(reference_fusion(**{**exact, "normalize": "none"}))
     near = [largest_near(c) for c in exact["cams"]]
-    sizes = as_lists(
-        reference_fusion(**{**exact, "cams": near, "normalize": "none", "relu": "none"})
-    )
+    sizes = as_lists(reference_fusion(**{**exact, "cams": near, "normalize": "none", "relu": "none"}))
     _, atol = TOLERANCE[given["cams"][0].dtype]
     for of_size in zip(found, truths, sums, sizes, strict=True):
         for fused, truth, total, size in zip(*of_size, strict=True):
@@ -114,7 +112,10 @@ def test_tta_merge_is_that_of_the_reference(call: Call) -> None:
     mean, labels = call(output="mean"), call(output="labels")
     exact = in_double(call)
     near = [largest_near(z) for z in exact["logits"]]
-    alone = [{**exact, "logits": [z], "flipped": [f]} for z, f in zip(exact["logits"], exact["flipped"], strict=True)]
+    alone = [
+        {**exact, "logits": [z], "flipped": [f]}
+        for z, f in zip(exact["logits"], exact["flipped"], strict=True)
+    ]
     if not len(mean):
         assert labels.shape == (0, *call["size"])
         return

@@ -79,7 +79,9 @@ def another_axis(t: Tensor) -> Tensor:
 
 
 DTYPES = tensors(Tensor.half, Tensor.bfloat16, Tensor.long, Tensor.bool, lambda t: t.to(torch.complex64))
-SHAPES = tensors(longer, another_axis, lambda t: t[..., 0, 0], lambda t: torch.cat([t, t[:1]]) if len(t) else t[None])
+SHAPES = tensors(
+    longer, another_axis, lambda t: t[..., 0, 0], lambda t: torch.cat([t, t[:1]]) if len(t) else t[None]
+)
 NAN = (math.nan, math.inf, -math.inf)
 NOT_IN_01 = (*NAN, -1e-7, 1 + 1e-6, -5.0, 2.0)
 NO_CHOICE = outside("", "Softmax", "all", None, 1, True)
@@ -145,7 +147,12 @@ add(
     ("boundary", no_tensor),
     ("boundary", one_value(*NOT_IN_01)),
     ("boundary", DTYPES),
-    ("boundary", tensors(lambda t: t[:, :, :1], lambda t: t[..., :2], lambda t: t[None], lambda t: t.expand(-1, 2, -1, -1))),
+    (
+        "boundary",
+        tensors(
+            lambda t: t[:, :, :1], lambda t: t[..., :2], lambda t: t[None], lambda t: t.expand(-1, 2, -1, -1)
+        ),
+    ),
     ("radius", outside(1, 65, 0, -5, *NO_INTEGER)),
 )
 add(
@@ -196,15 +203,23 @@ def test_error_names_the_argument(op: str, data: st.DataObject) -> None:
     call = data.draw(strategy)
     assume(argument in call.given or argument in ("output", "capacity", "steps", "exp_times"))
     if argument == "image":
-        call = call.but(kernels=[wsss_fast.Bilateral(9, 9, 1)], normalization="symmetric")  # which looks at it
+        call = call.but(
+            kernels=[wsss_fast.Bilateral(9, 9, 1)], normalization="symmetric"
+        )  # which looks at it
     bad = spoil(data.draw, call.given.get(argument))
     with pytest.raises((ValueError, TypeError)) as error:
         call(**{argument: bad})
     # Two arguments that do not fit each other: either may be the wrong one.
     others = {
-        "image": ["unary"], "unary": ["image", "features of kernel", "compat of kernel"],
-        "cam": ["boundary"], "boundary": ["cam"], "values": ["features"], "features": ["values"],
-        "cams": ["classes", "flipped"], "logits": ["flipped"], "size": ["crop"],
+        "image": ["unary"],
+        "unary": ["image", "features of kernel", "compat of kernel"],
+        "cam": ["boundary"],
+        "boundary": ["cam"],
+        "values": ["features"],
+        "features": ["values"],
+        "cams": ["classes", "flipped"],
+        "logits": ["flipped"],
+        "size": ["crop"],
         "boundary_logits": ["displacement", "labels"],
     }
     assert str(error.value).startswith((argument, *others.get(argument, []))), str(error.value)
