@@ -65,6 +65,11 @@ def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def batches(most: int) -> st.SearchStrategy[int]:
+    """N; 0 less often than by chance."""
+    return st.one_of(*[st.integers(1, most)] * 5, st.just(0))
+
+
 # --- crf -------------------------------------------------------------------------------------------------
 
 
@@ -98,7 +103,8 @@ def energies(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype, wild: bool 
 
 def compats(draw: Draw, classes: int, most: float) -> Any:
     """Of any form; none of its numbers is above ``most``."""
-    size = draw(signed(log_uniform(1e-6 * most, most, 0.0)))
+    usual = log_uniform(min(0.5, most), min(10.0, most))
+    size = draw(signed(st.one_of(usual, log_uniform(1e-6 * most, most, 0.0))))
     form = draw(st.sampled_from(["scalar", "vector", "matrix"]))
     if form == "scalar":
         return size
@@ -117,9 +123,10 @@ def kernels_of(
     draw: Draw, n: int, classes: int, height: int, width: int, most: float, dims: int = 16
 ) -> list[Kernel]:
     # Widths from where no two pixels touch a vertex in common to where all lie in one simplex.
-    deviation = log_uniform(0.02, 1e4, 1.0, 3.0)
+    deviation = st.one_of(log_uniform(0.5, 20.0), log_uniform(0.02, 1e4, 1.0, 3.0))
     result: list[Kernel] = []
-    for kind in draw(st.lists(st.sampled_from([Gaussian, Bilateral, Features]), max_size=3)):
+    count = draw(st.sampled_from([1, 2, 1, 3, 0]))
+    for kind in draw(st.tuples(*[st.sampled_from([Gaussian, Bilateral, Features])] * count)):
         compat = compats(draw, classes, most)
         if kind is Features:
             shape = (n, draw(st.integers(1, dims)), height, width)
@@ -138,8 +145,8 @@ def kernels_of(
 def crf_calls(
     draw: Draw, *, most: int = 9, batch: int = 2, compat: float = 1e3, wild: bool = True, dims: int = 16
 ) -> Call:
-    n, height, width = draw(st.integers(0, batch)), draw(sizes(most)), draw(sizes(most))
-    classes = draw(st.one_of(sizes(6), st.sampled_from([2, 21])))
+    n, height, width = draw(batches(batch)), draw(sizes(most)), draw(sizes(most))
+    classes = draw(st.sampled_from([2, 3, 5, 1, 4, 8, 21, 257]))
     sets = draw(st.sampled_from([(), (), (1,), (2,), (3,)]))
     dtype = draw(dtypes())
     kernels = kernels_of(draw, n, classes, height, width, compat, dims)
@@ -150,7 +157,7 @@ def crf_calls(
         "unary": energies(draw, (n, *sets, classes, height, width), dtype, wild),
         "kernels": kernels,
         "normalization": normalization,
-        "iterations": draw(st.integers(0, 6)),
+        "iterations": draw(st.sampled_from([1, 2, 3, 0, 6])),
     }
     if draw(st.booleans()):
         given["capacity"] = draw(st.integers(1, 100))  # which the CPU does not need
@@ -169,10 +176,12 @@ def filtered(features: Tensor, values: Tensor) -> Tensor:
 def lattice_calls(
     draw: Draw, *, most: int = 7, batch: int = 2, channels: int = 40, wild: bool = True
 ) -> Call:
-    n, dims, count = draw(st.integers(0, batch)), draw(st.integers(1, 16)), draw(st.integers(0, channels))
-    space = draw(st.lists(sizes(most), min_size=2, max_size=3))
+    n, dims, count = draw(batches(batch)), draw(st.integers(1, 16)), draw(st.integers(0, channels))
+    # An image, or a volume with no more voxels than an image has pixels.
+    axes = draw(st.sampled_from([2, 3]))
+    space = [draw(sizes(round(most ** (2 / axes)))) for _ in range(axes)]
     dtype = draw(dtypes())
-    spread = draw(log_uniform(1e-3, 1e3, 1.0))
+    spread = draw(st.one_of(log_uniform(0.1, 10.0), log_uniform(1e-3, 300.0, 1.0)))
     features = laid_out(draw, values(draw, (n, dims, *space), dtype, TAME, layout=False) * spread)
     channel_kinds = WILD if wild else TAME
     return Call(
@@ -186,7 +195,7 @@ def lattice_calls(
 @st.composite
 def walk_calls(draw: Draw, *, most: int = 8, batch: int = 2, exp_times: int = 12, wild: bool = True) -> Call:
     n, maps, height, width = (
-        draw(st.integers(0, batch)),
+        draw(batches(batch)),
         draw(st.integers(0, 6)),
         draw(sizes(most)),
         draw(sizes(most)),
@@ -214,7 +223,7 @@ def walk_calls(draw: Draw, *, most: int = 8, batch: int = 2, exp_times: int = 12
 @st.composite
 def path_calls(draw: Draw, *, most: int = 8, batch: int = 2, radius: int = 9) -> Call:
     """The map has up to ``most`` rows and columns more than the radius needs."""
-    n, within = draw(st.integers(0, batch)), draw(st.integers(2, radius))
+    n, within = draw(batches(batch)), draw(st.integers(2, radius))
     height, width = within - 1 + draw(sizes(most)), 2 * within - 2 + draw(sizes(4 * most))
     boundary = fractions(draw, (n, 1, height, width), draw(dtypes()))
     return Call(wsss_fast.path_affinity, {"boundary": boundary, "radius": within})
@@ -232,7 +241,7 @@ LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 @st.composite
 def loss_calls(draw: Draw, *, most: int = 7, batch: int = 2, radius: int = 6) -> Call:
-    n, within = draw(st.integers(0, batch)), draw(st.integers(2, radius))
+    n, within = draw(batches(batch)), draw(st.integers(2, radius))
     height, width = within - 1 + draw(sizes(most)), 2 * within - 2 + draw(sizes(3 * most))
     dtype, label_dtype = draw(dtypes()), draw(st.sampled_from(LABEL_DTYPES))
     some = [c for c in (0, 1, 2, 20, 127, 200, 255, 300, 2**31 - 1) if c <= torch.iinfo(label_dtype).max]
@@ -269,7 +278,7 @@ def flips(draw: Draw, count: int) -> list[bool]:
 
 @st.composite
 def fusion_calls(draw: Draw, *, most: int = 12, batch: int = 2, wild: bool = True) -> Call:
-    n, k = draw(st.integers(0, batch)), draw(st.integers(0, 6))
+    n, k = draw(batches(batch)), draw(st.integers(0, 6))
     cams = scaled_maps(draw, n, k, most, WILD if wild else TAME)
     targets = st.tuples(sizes(2 * most), sizes(2 * most))
     several = draw(st.lists(targets, min_size=1, max_size=3))
@@ -296,7 +305,7 @@ def fusion_calls(draw: Draw, *, most: int = 12, batch: int = 2, wild: bool = Tru
 
 @st.composite
 def tta_calls(draw: Draw, *, most: int = 12, batch: int = 2, wild: bool = True) -> Call:
-    n, classes = draw(st.integers(0, batch)), draw(st.one_of(sizes(6), st.sampled_from([21, 257])))
+    n, classes = draw(batches(batch)), draw(st.one_of(sizes(6), st.sampled_from([21, 257])))
     logits = scaled_maps(draw, n, classes, most, WILD if wild else TAME)
     if classes > 1 and draw(st.booleans()):  # a tie everywhere
         first, second = draw(st.lists(st.integers(0, classes - 1), min_size=2, max_size=2, unique=True))

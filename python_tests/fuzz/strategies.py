@@ -20,7 +20,7 @@ T = TypeVar("T")
 DTYPES = (torch.float32, torch.float64)
 
 #: Values of any size; TAME ones stay below a few hundred.
-TAME = ("normal", "uniform", "zeros", "constant", "few", "ramp", "one", "tiny", "denormal", "signed zeros")
+TAME = ("normal", "uniform", "few", "ramp", "one", "constant", "zeros", "signed zeros", "tiny", "denormal")
 WILD = (*TAME, "large", "huge", "mixed")
 
 LAYOUTS = ("contiguous", "transposed", "permuted", "columns", "rows", "offset", "expanded")
@@ -28,7 +28,7 @@ LAYOUTS = ("contiguous", "transposed", "permuted", "columns", "rows", "offset", 
 
 def sizes(most: int = 12) -> st.SearchStrategy[int]:
     """Of an axis; 1 more often than by chance."""
-    return st.one_of(st.just(1), st.integers(1, most), st.integers(1, most))
+    return st.one_of(st.just(1), *[st.integers(1, most)] * 4)
 
 
 def dtypes() -> st.SearchStrategy[torch.dtype]:
@@ -60,8 +60,9 @@ def values(
     draw: Draw, shape: Sequence[int], dtype: torch.dtype, kinds: Sequence[str] = WILD, layout: bool = True
 ) -> Tensor:
     """A tensor of finite numbers of one of the kinds, in any layout."""
-    kind = draw(st.sampled_from(kinds))
-    made = _MADE[kind](tuple(shape), draw(generators())).clamp(-1e30, 1e30)
+    # Half of all tensors are of the first three kinds: the others agree with too many wrong answers.
+    kind = draw(st.one_of(st.sampled_from(kinds[:3]), st.sampled_from(kinds)))
+    made = _MADE[kind](tuple(shape), draw(generators())).clamp(-1e26, 1e26)
     if kind == "denormal":
         made = made * (1e-40 if dtype == torch.float32 else 1e-310)
     return laid_out(draw, made.to(dtype)) if layout else made.to(dtype)
@@ -120,7 +121,7 @@ _MADE: dict[str, Callable[[tuple[int, ...], torch.Generator], Tensor]] = {
         torch.zeros(shape, dtype=torch.float64), _normal(shape, g)
     ),
     "large": lambda shape, g: 1e4 * _normal(shape, g),
-    "huge": lambda shape, g: 1e29 * _normal(shape, g),
+    "huge": lambda shape, g: 1e25 * _normal(shape, g),
     "mixed": _mixed,
     "low": lambda shape, g: _uniform(shape, g) ** 4,
     "walls": lambda shape, g: (_uniform(shape, g) < 0.3).double(),

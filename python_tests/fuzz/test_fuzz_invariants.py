@@ -18,8 +18,8 @@ from wsss_fast import Features
 
 # Large enough for work to be shared out to threads; the core takes a fraction of the references' time.
 LARGE: dict[str, st.SearchStrategy[Call]] = {
-    "crf": calls.crf_calls(most=50, batch=3, dims=5),
-    "lattice": calls.lattice_calls(most=24, batch=3),
+    "crf": calls.crf_calls(most=60, batch=2, dims=4),
+    "lattice": calls.lattice_calls(most=160, batch=2, channels=3),
     "random_walk": calls.walk_calls(most=40, batch=3, exp_times=8),
     "path_affinity": calls.path_calls(most=50, batch=3, radius=12),
     "loss": calls.loss_calls(most=50, batch=3, radius=10),
@@ -91,6 +91,9 @@ def test_an_image_alone_in_a_batch_or_in_a_list(op: str, data: st.DataObject) ->
         assert same(of_image(op, call.of(lambda t, n=n: t[n : n + 1])(), 0), expected)
         if op != "lattice" or call["features"].dim() == 4:  # a volume needs its N
             assert same(call.of(lambda t, n=n: t[n])(), expected)
+    if op == "crf" and call["unary"].dim() == 5:
+        for m in range(call["unary"].shape[1]):
+            assert same(call(unary=call["unary"][:, m]), together[:, m])
     if op in ("crf", "random_walk"):
         names = ("image", "unary") if op == "crf" else ("cam", "boundary")
         lists: dict[str, Any] = {name: list(call[name]) for name in names}
@@ -100,6 +103,27 @@ def test_an_image_alone_in_a_batch_or_in_a_list(op: str, data: st.DataObject) ->
                 for k in call["kernels"]
             ]
         assert same(call(**lists), list(together))
+
+
+@given(one=calls.walk_calls(wild=False, exp_times=6), other=calls.walk_calls(wild=False, exp_times=6))
+@cases()
+def test_walks_of_different_sizes_in_one_list(one: Call, other: Call) -> None:
+    tensors = [
+        {name: c[name].to(one["cam"].dtype) for name in ("cam", "boundary")} for c in (one, other, one)
+    ]
+    together = one(**{name: [t[name] for t in tensors] for name in ("cam", "boundary")})
+    assert same(together, [one(**t) for t in tensors])
+
+
+@given(one=calls.crf_calls(wild=False), other=calls.crf_calls(wild=False))
+@cases()
+def test_images_of_different_sizes_in_one_list(one: Call, other: Call) -> None:
+    # What fits images of any size and any number of classes.
+    kernels = [k for k in one["kernels"] if not isinstance(k, Features) and isinstance(k.compat, float)]
+    call = one.but(kernels=kernels, normalization="symmetric")
+    tensors = [{name: c[name] for name in ("image", "unary")} for c in (one, other, one)]
+    together = call(**{name: [t[name] for t in tensors] for name in ("image", "unary")})
+    assert same(together, [call(**t) for t in tensors])
 
 
 def first_tensor(value: Any) -> Tensor | None:

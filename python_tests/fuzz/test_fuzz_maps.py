@@ -98,10 +98,9 @@ def test_fuse_cams_is_that_of_the_reference(call: Call) -> None:
             if divided:
                 axes = (-2, -1) if given["normalize"] == "class" else (-3, -2, -1)
                 divisor = total.amax(axes, keepdim=True).clamp(min=0) + 1e-5
-                size = size + truth.abs() * size.amax(axes, keepdim=True)
-                # What is certain of the divisor.
-                least = (divisor - atol * size.amax(axes, keepdim=True)).clamp(min=1e-5)
-                size = size / least
+                largest = size.amax(axes, keepdim=True)
+                least = (divisor - atol * largest).clamp(min=1e-5)  # what is certain of it
+                size = size / least + truth.abs() * (largest / least)
             assert_within(fused, truth, size)
 
 
