@@ -66,8 +66,12 @@ def changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def batches(most: int) -> st.SearchStrategy[int]:
-    """N; 0 less often than by chance."""
-    return st.one_of(*[st.integers(1, most)] * 5, st.just(0))
+    """N; 0 is what hypothesis would try most."""
+    return st.sampled_from([*range(1, most + 1), *range(1, most + 1), 0, *range(most, 0, -1), 1, 2])
+
+
+# Of walks, of labels, of channels: so that an empty result is not every other one.
+FEW = (2, 1, 3, 5, 2, 0, 4, 6, 1, 3)
 
 
 # --- crf -------------------------------------------------------------------------------------------------
@@ -125,7 +129,7 @@ def kernels_of(
     # Widths from where no two pixels touch a vertex in common to where all lie in one simplex.
     deviation = st.one_of(log_uniform(0.5, 20.0), log_uniform(0.02, 1e4, 1.0, 3.0))
     result: list[Kernel] = []
-    count = draw(st.sampled_from([1, 2, 1, 3, 0]))
+    count = draw(st.sampled_from([1, 2, 0, 3, 2, 1]))
     for kind in draw(st.tuples(*[st.sampled_from([Gaussian, Bilateral, Features])] * count)):
         compat = compats(draw, classes, most)
         if kind is Features:
@@ -146,7 +150,7 @@ def crf_calls(
     draw: Draw, *, most: int = 9, batch: int = 2, compat: float = 1e3, wild: bool = True, dims: int = 16
 ) -> Call:
     n, height, width = draw(batches(batch)), draw(sizes(most)), draw(sizes(most))
-    classes = draw(st.sampled_from([2, 3, 5, 1, 4, 8, 21, 257]))
+    classes = draw(st.sampled_from([2, 3, 5, 1, 257, 4, 8, 21, 3]))
     sets = draw(st.sampled_from([(), (), (1,), (2,), (3,)]))
     dtype = draw(dtypes())
     kernels = kernels_of(draw, n, classes, height, width, compat, dims)
@@ -157,7 +161,7 @@ def crf_calls(
         "unary": energies(draw, (n, *sets, classes, height, width), dtype, wild),
         "kernels": kernels,
         "normalization": normalization,
-        "iterations": draw(st.sampled_from([1, 2, 3, 0, 6])),
+        "iterations": draw(st.sampled_from([1, 2, 0, 3, 6, 1])),
     }
     if draw(st.booleans()):
         given["capacity"] = draw(st.integers(1, 100))  # which the CPU does not need
@@ -165,6 +169,10 @@ def crf_calls(
 
 
 # --- the lattice -----------------------------------------------------------------------------------------
+
+
+def channel_counts(most: int) -> st.SearchStrategy[int]:
+    return st.sampled_from([*range(1, most + 1), 0, *range(most, 0, -1)])
 
 
 def filtered(features: Tensor, values: Tensor) -> Tensor:
@@ -176,7 +184,7 @@ def filtered(features: Tensor, values: Tensor) -> Tensor:
 def lattice_calls(
     draw: Draw, *, most: int = 7, batch: int = 2, channels: int = 40, wild: bool = True
 ) -> Call:
-    n, dims, count = draw(batches(batch)), draw(st.integers(1, 16)), draw(st.integers(0, channels))
+    n, dims, count = draw(batches(batch)), draw(st.integers(1, 16)), draw(channel_counts(channels))
     # An image, or a volume with no more voxels than an image has pixels.
     axes = draw(st.sampled_from([2, 3]))
     space = [draw(sizes(round(most ** (2 / axes)))) for _ in range(axes)]
@@ -196,27 +204,31 @@ def lattice_calls(
 def walk_calls(draw: Draw, *, most: int = 8, batch: int = 2, exp_times: int = 12, wild: bool = True) -> Call:
     n, maps, height, width = (
         draw(batches(batch)),
-        draw(st.integers(0, 6)),
+        draw(st.sampled_from(FEW)),
         draw(sizes(most)),
         draw(sizes(most)),
     )
     dtype = draw(dtypes())
     # A whole exponent up to 64 is a product; others are powers.
     beta = st.one_of(
-        st.integers(0, 64), log_uniform(1e-3, 1e3, 0.0, 1.0, 0.5, 65.0), st.sampled_from([1e30, 1e-30])
+        st.sampled_from([2, 10, 0, 5, 64, 1, 3]),
+        st.integers(0, 64),
+        log_uniform(1e-3, 1e3, 0.0, 1.0, 0.5, 65.0),
+        st.sampled_from([1e30, 1e-30]),
     )
     given: dict[str, Any] = {
         "cam": values(draw, (n, maps, height, width), dtype, WILD if wild else TAME),
         "boundary": fractions(draw, (n, 1, height, width), dtype),
-        "radius": draw(st.integers(2, 15)),
+        "radius": draw(st.sampled_from([3, 4, 2, 5, *range(2, 16), 5])),
         "beta": draw(beta),
         "method": draw(st.sampled_from(["chebyshev", "power"])),
-        "tol": draw(log_uniform(1e-17, 0.999, 0.0, 1e-5)),
+        "tol": draw(st.one_of(log_uniform(1e-17, 1e-4), log_uniform(1e-17, 0.999, 0.0, 1e-5))),
     }
+    # A walk that is long for its map says little of each step.
     if draw(st.booleans()):
-        given["exp_times"] = draw(st.integers(0, exp_times))
+        given["exp_times"] = draw(st.sampled_from([1, 2, 0, 3, *range(exp_times + 1), 1]))
     else:
-        given["steps"] = draw(st.one_of(st.integers(0, 20), st.integers(0, 2**exp_times)))
+        given["steps"] = draw(st.sampled_from([1, 3, 0, 2, 5, 6, 17, 2**exp_times, 4]))
     return Call(wsss_fast.random_walk, given)
 
 
@@ -278,7 +290,7 @@ def flips(draw: Draw, count: int) -> list[bool]:
 
 @st.composite
 def fusion_calls(draw: Draw, *, most: int = 12, batch: int = 2, wild: bool = True) -> Call:
-    n, k = draw(batches(batch)), draw(st.integers(0, 6))
+    n, k = draw(batches(batch)), draw(st.sampled_from(FEW))
     cams = scaled_maps(draw, n, k, most, WILD if wild else TAME)
     targets = st.tuples(sizes(2 * most), sizes(2 * most))
     several = draw(st.lists(targets, min_size=1, max_size=3))
