@@ -13,6 +13,7 @@ from torch import Tensor
 
 import wsss_fast
 from fuzz.strategies import (
+    LAYOUTS,
     TAME,
     WILD,
     Draw,
@@ -97,12 +98,14 @@ def images(draw: Draw, n: int, height: int, width: int, dtype: torch.dtype) -> T
 def energies(draw: Draw, shape: tuple[int, ...], dtype: torch.dtype, wild: bool = True) -> Tensor:
     """[...,C,H,W], with infinities in some cases, though not in all classes of a pixel."""
     unary = values(draw, shape, dtype, WILD if wild else TAME, layout=False)
+    layouts = LAYOUTS
     if shape[-3] > 1 and draw(st.booleans()):
         g = draw(generators())
         impossible = torch.rand(shape, generator=g) < draw(st.sampled_from([0.05, 0.5, 0.99]))
         saved = torch.randint(shape[-3], (*shape[:-3], 1, *shape[-2:]), generator=g)
         unary = unary.masked_fill(impossible.scatter(-3, saved, False), math.inf)
-    return laid_out(draw, unary)
+        layouts = LAYOUTS[:-1]  # not expanded: to all classes, perhaps
+    return laid_out(draw, unary, layouts)
 
 
 def compats(draw: Draw, classes: int, most: float) -> Any:
