@@ -34,8 +34,8 @@ SANITIZE_TESTS := ops nn compat test_parallel_and_fork.py test_isa.py test_check
 	$(patsubst python_tests/%,%,$(wildcard python_tests/hard_use python_tests/fuzz))
 SANITIZE_ISA_TESTS := ops test_parallel_and_fork.py
 
-.PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test wheel wheel-test clean
+.PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps \
+	roofline kill-test rank-test wheel wheel-test fuzz clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -54,6 +54,7 @@ help:
 	@echo "make rank-test  the steps as 1, 2 and 3 processes, and training as 1 and 2: the same results"
 	@echo "make wheel  build the source distribution and the wheel into dist/ and check them"
 	@echo "make wheel-test  the wheels of dist/ alone, under several versions of Python and torch (hours, gigabytes)"
+	@echo "make fuzz   the ops on arbitrary input against their references (CASES=700 of each test, SEED=number)"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -173,9 +174,15 @@ wheel: $(VENV)/.wheel
 	$(if $(WHEEL_CUDAARCHS),CUDAARCHS='$(WHEEL_CUDAARCHS)',env -u CUDAARCHS) $(BIN)/python scripts/build_wheel.py \
 		$(if $(PYTHONS),--pythons $(PYTHONS))
 
-# CASES='3.11:2.4.0 3.11:2.14.1:avx2' runs a part; what the others gave stays in the table.
+# WHEEL_CASES='3.11:2.4.0 3.11:2.14.1:avx2' runs a part; what the others gave stays in the table.
 wheel-test: $(VENV)/.made
-	$(BIN)/python scripts/wheel_test.py $(CASES)
+	$(BIN)/python scripts/wheel_test.py $(WHEEL_CASES)
+# Without SEED another one each time, which the report names.
+CASES ?= 700
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+fuzz: dev
+	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest python_tests/fuzz --timeout 0 --hypothesis-profile=long \
+		--hypothesis-seed=$(SEED) --fuzz-report benchmarks/results
 
 clean:
 	rm -rf build dist $(VENV)

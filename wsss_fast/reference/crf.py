@@ -123,6 +123,43 @@ def _features(kernel: Kernel, image: Tensor, n: int, dtype: torch.dtype) -> Tens
     return planes.flatten(1) / torch.tensor(kernel.scales, dtype=dtype, device=image.device).unsqueeze(1)
 
 
+# What a kernel adds: its compat, its lattice, and what its filter is multiplied with before and after.
+Term = tuple[Tensor, PermutohedralLattice, Tensor, Tensor]
+
+
+def pairwise_terms(
+    image: Tensor, kernels: Sequence[Kernel], normalizations: Sequence[str], n: int, like: Tensor
+) -> list[Term]:
+    """The kernels for image n of a batch, in the dtype of ``like``."""
+    terms = []
+    for kernel, name in zip(kernels, normalizations, strict=True):
+        lattice = PermutohedralLattice(_features(kernel, image, n, like.dtype))
+        mass = lattice.filter(like.new_ones(1, lattice.points)) + 1e-20
+        one = torch.ones_like(mass)
+        before, after = {
+            "symmetric": (mass.rsqrt(), mass.rsqrt()),
+            "before": (1 / mass, one),
+            "after": (one, 1 / mass),
+            "none": (one, one),
+        }[name]
+        terms.append((torch.as_tensor(kernel.compat, dtype=like.dtype), lattice, before, after))
+    return terms
+
+
+def next_logits(energy: Tensor, terms: Sequence[Term], q: Tensor) -> Tensor:
+    """What the Q that follows ``q`` is the softmax of; all [C,P]."""
+    logits = -energy
+    for compat, lattice, before, after in terms:
+        message = lattice.filter(q * before) * after
+        if compat.dim() == 0:
+            logits = logits + compat * message
+        elif compat.dim() == 1:
+            logits = logits - compat.unsqueeze(1) * message
+        else:
+            logits = logits - compat @ message
+    return logits
+
+
 def crf(
     image: Tensor,
     unary: Tensor,
@@ -140,31 +177,11 @@ def crf(
     normalizations = [normalization] * len(kernels) if isinstance(normalization, str) else normalization
     out = torch.empty_like(unary, memory_format=torch.contiguous_format)
     for n in range(len(unary)):
-        terms = []
-        for kernel, name in zip(kernels, normalizations, strict=True):
-            lattice = PermutohedralLattice(_features(kernel, image, n, unary.dtype))
-            mass = lattice.filter(unary.new_ones(1, lattice.points)) + 1e-20
-            one = torch.ones_like(mass)
-            before, after = {
-                "symmetric": (mass.rsqrt(), mass.rsqrt()),
-                "before": (1 / mass, one),
-                "after": (one, 1 / mass),
-                "none": (one, one),
-            }[name]
-            terms.append((torch.as_tensor(kernel.compat, dtype=unary.dtype), lattice, before, after))
+        terms = pairwise_terms(image, kernels, normalizations, n, unary)
         sets = unary[n] if unary.dim() == 5 else unary[n].unsqueeze(0)
         for m, energy in enumerate(sets.flatten(2)):
             q = torch.softmax(-energy, dim=0)
             for _ in range(iterations):
-                logits = -energy
-                for compat, lattice, before, after in terms:
-                    message = lattice.filter(q * before) * after
-                    if compat.dim() == 0:
-                        logits = logits + compat * message
-                    elif compat.dim() == 1:
-                        logits = logits - compat.unsqueeze(1) * message
-                    else:
-                        logits = logits - compat @ message
-                q = torch.softmax(logits, dim=0)
+                q = torch.softmax(next_logits(energy, terms, q), dim=0)
             (out[n] if unary.dim() == 4 else out[n, m]).copy_(q.reshape(sets.shape[1:]))
     return out.argmax(-3) if output == "labels" else out
