@@ -23,6 +23,10 @@ def read_values(path: PathLike) -> dict[str, Any]:
 
     Raises `ConfigError` for a file that is missing or no YAML, for an unknown key and for a section that is
     not one; the message names the file and the key.
+
+    >>> from wsss_fast.config_file import read_values, recipe
+    >>> read_values(recipe("demo"))["data"]["reader"]
+    'shapes'
     """
     import yaml
 
@@ -51,6 +55,7 @@ def read_values(path: PathLike) -> dict[str, Any]:
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts under their dotted keys.
 
+    >>> from wsss_fast.config_file import flat
     >>> list(flat({"seed": 1, "data": {"shapes": {"size": 64}}}))
     [('seed', 1), ('data.shapes.size', 64)]
     """
@@ -65,6 +70,7 @@ def build(kind: type[T], values: Mapping[str, Any]) -> T:
     """A dataclass from nested dicts; what is not there keeps its default. Raises `ConfigError` as it does.
 
     >>> from wsss_fast.config import CamsConfig
+    >>> from wsss_fast.config_file import build
     >>> build(CamsConfig, {"scales": [1.0]}).scales
     [1.0]
     """
@@ -88,13 +94,29 @@ def _section_of_list(hint: Any) -> type | None:
 
 
 def save(config: Config, path: PathLike) -> None:
-    """Write the whole config as YAML, defaults included."""
+    """Write the whole config as YAML, defaults included.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from wsss_fast.config import Config
+    >>> from wsss_fast.config_file import build, read_values, save
+    >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
+    >>> save(Config(seed=3), path)
+    >>> build(Config, read_values(path)) == Config(seed=3)
+    True
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(to_yaml(config), encoding="utf-8")
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML, in the order of the dataclasses."""
+    """The whole config as YAML, in the order of the dataclasses.
+
+    >>> from wsss_fast.config import Config
+    >>> from wsss_fast.config_file import to_yaml
+    >>> to_yaml(Config(seed=3)).splitlines()[:2]
+    ['output: runs/default', 'seed: 3']
+    """
     import yaml
 
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=100)
@@ -122,6 +144,7 @@ def check_null(values: Mapping[str, Any]) -> None:
 def describe_type(hint: Any) -> str:
     """A type of the config in words.
 
+    >>> from wsss_fast.config_file import describe_type
     >>> describe_type(list[float]), describe_type(str | None)
     ("a list of numbers such as '[1, 0.5]'", 'a text or null')
     """
@@ -147,6 +170,10 @@ def recipe(name: str) -> Path:
     """The file of a recipe that comes with the package, such as ``"demo"``.
 
     In an installed package the recipes lie inside it, in a checkout in ``configs/`` beside it.
+
+    >>> from wsss_fast.config_file import recipe
+    >>> recipe("demo").name
+    'demo.yaml'
     """
     package = Path(__file__).parent
     folders = (package / "configs", package.parent / "configs")

@@ -7,7 +7,15 @@ from typing import Protocol
 
 
 class ConfigError(ValueError):
-    """A config value that cannot be right; the message names the key, what was expected and what came."""
+    """A config value that cannot be right; the message names the key, what was expected and what came.
+
+    >>> from wsss_fast.config import CamsConfig, ConfigError
+    >>> try:
+    ...     CamsConfig(scales=[])
+    ... except ConfigError as error:
+    ...     print(error)
+    cams.scales: expected positive numbers, got []
+    """
 
 
 def check(good: bool, key: str, expected: str, got: object) -> None:

@@ -54,7 +54,12 @@ _KIND = "an index file"
 
 
 class Entry(NamedTuple):
-    """What an index file has of an image, beside its labels."""
+    """What an index file has of an image, beside its labels.
+
+    >>> from wsss_fast.data.index_file import Entry
+    >>> Entry("rex", "rex.jpg", "").mask
+    ''
+    """
 
     name: str
     image: str
@@ -64,7 +69,18 @@ class Entry(NamedTuple):
 
 
 class IndexWriter:
-    """Takes images one after another; made by `write_index`."""
+    """Takes images one after another; made by `write_index`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> index.count
+    1
+    """
 
     def __init__(self, path: Path, classes: Sequence[str], text: IO[bytes], labels: IO[bytes]) -> None:
         self.path = path
@@ -89,7 +105,7 @@ class IndexWriter:
         self.hashes.append(hash(name))
         self.count += 1
 
-    def refuse_duplicates(self) -> None:
+    def _refuse_duplicates(self) -> None:
         """Raise `DataError` for names that came more than once. Only hashes are kept of them, so those that
         share one are read again."""
         hashes = np.frombuffer(self.hashes, np.int64)
@@ -114,6 +130,16 @@ def write_index(
     """Write an index file: it appears when the block ends well. Names must be distinct (`DataError`).
 
     Streaming: memory holds 16 bytes an image.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> len(IndexFile(path))
+    1
     """
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(path))
@@ -122,7 +148,7 @@ def write_index(
         file.write(bytes(_FRONT.size))
         writer = IndexWriter(Path(path), classes, file, labels)
         yield writer
-        writer.refuse_duplicates()
+        writer._refuse_duplicates()
         file.write(bytes(-file.tell() % 8))
         offsets_at = file.tell()
         file.write(np.frombuffer(writer.offsets, np.uint64).astype("<u8").tobytes())
@@ -152,6 +178,17 @@ class IndexFile:
 
     Opening looks at its beginning and end only, whatever its length, and raises `DataError` for a file that
     is missing, cut off, of another kind or of another version. Pickling it sends its path.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> images = IndexFile(path)
+    >>> images.entry(0).image, images.labels(0).tolist(), images.label_matrix().shape
+    ('rex.jpg', [False, True], (1, 2))
     """
 
     def __init__(self, path: PathLike) -> None:
