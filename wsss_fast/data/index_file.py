@@ -5,22 +5,19 @@ for, and worker processes share the pages. ``wsss-fast prepare`` writes it; the 
 
 The format, version 1 (integers are little-endian; N images, K classes):
 
-======== ========================= =====================================================================
-at       what                      content
-======== ========================= =====================================================================
-0        8 bytes                   the magic, ``wsssidx`` and a newline
-8        uint32                    the version of the format
-12       uint32                    the length of the header in bytes
-16       uint64                    where the header is: the labels' end
-24       uint64                    the length of the whole file
-32       text                      for each image ``name \\0 image \\0 mask \\0``, in UTF-8
--        uint64 ``[N+1]``          where the text of each image begins, and where the last one ends; at a
-                                   multiple of 8
--        uint8 ``[N,ceil(K/8)]``   the labels, a bit a class: class k is bit ``k % 8`` (1 << that) of byte
-                                   ``k // 8``
--        JSON                      the header: ``count``, ``classes``, ``images_root``, ``masks_root``,
-                                   ``offsets_at``, ``labels_at``
-======== ========================= =====================================================================
+| at | what                    | content                                                                   |
+| -- | ----------------------- | ------------------------------------------------------------------------- |
+| 0  | 8 bytes                 | the magic, ``wsssidx`` and a newline                                      |
+| 8  | uint32                  | the version of the format                                                 |
+| 12 | uint32                  | the length of the header in bytes                                         |
+| 16 | uint64                  | where the header is: the labels' end                                      |
+| 24 | uint64                  | the length of the whole file                                              |
+| 32 | text                    | for each image ``name \\0 image \\0 mask \\0``, in UTF-8                  |
+| -  | uint64 ``[N+1]``        | where the text of each image begins, and the last ends; at a multiple of 8 |
+| -  | uint8 ``[N,ceil(K/8)]`` | labels, a bit a class: class k is bit ``k % 8`` of byte ``k // 8``        |
+| -  | JSON                    | the header: its keys are below                                            |
+
+The header's keys are ``count``, ``classes``, ``images_root``, ``masks_root``, ``offsets_at``, ``labels_at``.
 
 ``image`` is relative to ``images_root`` and ``mask`` to ``masks_root``, unless they are absolute; an empty
 ``mask`` means that there is none. A root that is relative starts at the folder of the index file.

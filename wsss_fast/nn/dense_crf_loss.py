@@ -65,16 +65,17 @@ class DenseCRFLoss(nn.Module):
 
     ``forward(image, probs, roi=None)`` returns the loss, a scalar of the dtype of ``probs``:
 
-        image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU or a GPU, like the others.
-        probs: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
-            autocast is taken as float32.
-        roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
-            neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
+    - ``image``: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
+      gradient; on the CPU or a GPU, like the others.
+    - ``probs``: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
+      autocast is taken as float32.
+    - ``roi``: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
+      neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
 
     Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN or infinities in
     probs or roi, which the error calls ``values`` of the filter; an image or roi that requires a gradient),
-    TypeError for a wrong type or dtype. On CUDA values are not looked at: wrong ones make the loss NaN.
+    TypeError for a wrong type or dtype. On CUDA values are looked at only under
+    :func:`wsss_fast.check_values`; otherwise wrong ones make the loss NaN.
 
     Differentiable once and again in ``probs``; the same bits at any number of threads. Cost: one lattice an
     image, a filter of C + 1 channels forward and one backward, all at the reduced size. The lattices of the
