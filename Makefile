@@ -23,7 +23,7 @@ CUDA_HOST_TESTS := cuda ops/test_crf.py ops/test_crf_cuda.py ops/test_crf_gradie
 RUN_ON_HOST = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 
-.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test clean
+.PHONY: help demo test test-cuda-host cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps roofline kill-test rank-test docs clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -39,6 +39,7 @@ help:
 	@echo "make roofline   every op beside what this machine could do at best"
 	@echo "make kill-test  kill every command at random moments, start it again, compare (TIMES=20, RANKS=1)"
 	@echo "make rank-test  the steps as 1, 2 and 3 processes, and training as 1 and 2: the same results"
+	@echo "make docs   the documentation as a static site, build/site/index.html"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -124,6 +125,14 @@ kill-test: dev
 
 rank-test: dev
 	PYTHONPATH=. $(BIN)/python scripts/rank_test.py
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt '.[pipeline,weights,docs]'
+	touch $@
+
+# API pages are read from the sources in the tree, the keys of the config from what is installed (the same).
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 clean:
 	rm -rf build $(VENV)

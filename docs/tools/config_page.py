@@ -1,14 +1,20 @@
-"""Fills the configuration page with all keys, read from the dataclasses in wsss_fast/config (mkdocs hook)."""
+"""Fills the configuration page with all keys, from the dataclasses of the config (a hook of MkDocs)."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import textwrap
+import typing
 from typing import Any
 
-import griffe
+from wsss_fast.config import Config
+from wsss_fast.config_file import describe_type
 
 MARK = "<!-- every key -->"
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def on_page_markdown(markdown: str, **kwargs: Any) -> str:
@@ -17,80 +23,62 @@ def on_page_markdown(markdown: str, **kwargs: Any) -> str:
 
 
 def keys() -> str:
-    """Markdown: a table of keys for each section of the config."""
-    config = griffe.load("wsss_fast.config", search_paths=[str(_ROOT)], resolve_aliases=True)["Config"]
+    """Markdown: for each section of the config a table of its keys."""
     parts: list[str] = []
-    seen: dict[str, str] = {}
-    _section("", config, parts, seen)
+    _section("", Config(), parts, {})
     return "\n\n".join(parts)
 
 
-def _section(prefix: str, kind: griffe.Object | griffe.Alias, parts: list[str], seen: dict[str, str]) -> None:
-    seen[kind.canonical_path] = prefix
-    parts.append(f"## {prefix or 'The run itself'}" + (f" {{ #{prefix} }}" if prefix else ""))
-    if prefix and kind.docstring:
-        parts.append(kind.docstring.value)
-    rows, later = [], []
-    for name, field in _fields(kind).items():
-        key = f"{prefix}.{name}".lstrip(".")
-        below = _class_of(field)
-        if below is None:
-            rows.append(_row(key, field))
-        elif below.canonical_path in seen:
-            there = seen[below.canonical_path]
-            rows.append(f"| `{key}` | section | | the keys of [`{there}`](#{there}) |")
+def _section(prefix: str, section: Any, parts: list[str], seen: dict[type, str]) -> None:
+    seen[type(section)] = prefix
+    if prefix:
+        parts += [
+            f"## {prefix} {{ #{prefix} }}",
+            inspect.cleandoc(type(section).__doc__ or "").partition("\n\n>>>")[0],
+        ]
+    else:
+        parts.append("## The run itself")
+    hints = typing.get_type_hints(type(section))
+    meanings = _meanings(type(section))
+    rows: list[str] = []
+    later: list[tuple[str, Any]] = []
+    for field in dataclasses.fields(section):
+        key = f"{prefix}.{field.name}".lstrip(".")
+        value = getattr(section, field.name)
+        if not dataclasses.is_dataclass(value):
+            rows.append(_row(key, hints[field.name], value, meanings[field.name]))
+        elif type(value) in seen:
+            there = seen[type(value)]
+            rows.append(f"| `{key}` | a section | | the keys of [{there}](#{there}) |")
         else:
-            later.append((key, below))
+            later.append((key, value))
     if rows:
         head = "| key | type | default | meaning |\n| --- | --- | --- | --- |"
         parts.append('<div class="keys" markdown>\n\n' + "\n".join([head, *rows]) + "\n\n</div>")
-    for key, below in later:
-        _section(key, below, parts, seen)
+    for key, value in later:
+        _section(key, value, parts, seen)
 
 
-def _fields(kind: griffe.Object | griffe.Alias) -> dict[str, Any]:
-    """The fields of a dataclass, those of its bases first."""
-    found: dict[str, Any] = {}
-    for one in (*reversed(kind.mro()), kind):
-        for name, member in one.members.items():
-            if member.is_attribute and member.annotation is not None and not name.startswith("_"):
-                found[name] = member
-    return found
-
-
-def _class_of(field: Any) -> griffe.Object | griffe.Alias | None:
-    """The dataclass of a field that is a section."""
-    name = str(field.annotation)
-    if not name.endswith("Config"):
-        return None
-    return field.parent.module[name]
-
-
-def _row(key: str, field: Any) -> str:
-    meaning = " ".join(field.docstring.value.split()) if field.docstring else ""
-    cells = [f"`{key}`", _type(str(field.annotation)), f"`{_default(str(field.value))}`", meaning]
+def _row(key: str, hint: Any, default: Any, meaning: str) -> str:
+    kind = describe_type(hint).partition(" such as")[0]
+    cells = [f"`{key}`", kind, f"`{_as_yaml(default)}`", meaning]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _type(annotation: str) -> str:
-    words = {"str": "text", "int": "integer", "float": "number", "bool": "true or false"}
-    optional = annotation.endswith(" | None")
-    name = annotation.removesuffix(" | None")
-    if name.startswith("Literal["):
-        values = name.removeprefix("Literal[").removesuffix("]").replace("'", "").replace('"', "").split(", ")
-        text = ", ".join(f"`{value}`" for value in values)
-    elif name.startswith("list["):
-        inside = name.removeprefix("list[").removesuffix("]")
-        text = f"list of {words.get(inside, inside)}"
-    else:
-        text = words.get(name, name)
-    return f"{text} or null" if optional else text
+def _as_yaml(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
 
 
-def _default(value: str) -> str:
-    """As YAML has it."""
-    if value.startswith("field(default_factory="):
-        made = value.removeprefix("field(default_factory=").removesuffix(")")
-        return "[]" if made == "list" else _default(made.partition(":")[2].strip())
-    plain = {"None": "null", "True": "true", "False": "false"}.get(value, value)
-    return plain.replace("'", "").replace('"', "") or '""'
+def _meanings(kind: type) -> dict[str, str]:
+    """The text below each field, of a dataclass and its bases."""
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(one):
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        body = typing.cast(ast.ClassDef, tree).body
+        for field, text in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                name = typing.cast(ast.Name, field.target).id
+                found[name] = " ".join(str(typing.cast(ast.Constant, text.value).value).split())
+    return found

@@ -48,4 +48,4 @@ def _link(where: griffe.Object | griffe.Alias, name: str) -> str:
             except AttributeError:
                 return f"`{name}`"
     # An optional link: it stays plain code where no page has the name.
-    return f"<autoref identifier=\"{path}\" optional><code>{name}</code></autoref>"
+    return f'<autoref identifier="{path}" optional><code>{name}</code></autoref>'

@@ -59,8 +59,8 @@ class AffinityDisplacementLoss(nn.Module):
 
     ``forward(boundary_logits, displacement, labels)`` returns :class:`AffinityDisplacementLosses`:
 
-    - ``boundary_logits``: ``[N,1,h,w]`` float32 or float64, h >= radius, w >= 2 radius - 1; on CUDA float16 or
-      bfloat16 too, whose loss is computed and returned in float32; under autocast those are taken as
+    - ``boundary_logits``: ``[N,1,h,w]`` float32 or float64, h >= radius, w >= 2 radius - 1; on CUDA float16
+      or bfloat16 too, whose loss is computed and returned in float32; under autocast those are taken as
       float32.
     - ``displacement``: ``[N,2,h,w]`` of the same dtype and device, (dy, dx) in pixels, finite.
     - ``labels``: ``[N,h,w]`` of an integer dtype: 0 background, 255 unconfident, other classes positive and
