@@ -35,7 +35,7 @@ SANITIZE_TESTS := ops nn compat test_parallel_and_fork.py test_isa.py test_check
 SANITIZE_ISA_TESTS := ops test_parallel_and_fork.py
 
 .PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps \
-	roofline kill-test rank-test wheel wheel-test fuzz clean
+	roofline kill-test rank-test wheel wheel-test fuzz docs clean
 help:
 	@echo "make demo   install, train on generated images, write runs/demo/report/index.html"
 	@echo "make test   install with the test tools and run the tests against what was installed; then test-cuda-host"
@@ -55,6 +55,7 @@ help:
 	@echo "make wheel  build the source distribution and the wheel into dist/ and check them"
 	@echo "make wheel-test  the wheels of dist/ alone, under several versions of Python and torch (hours, gigabytes)"
 	@echo "make fuzz   the ops on arbitrary input against their references (CASES=700 of each test, SEED=number)"
+	@echo "make docs   the documentation as a static site, build/site/index.html"
 	@echo "make clean  remove builds and the virtual environment"
 
 $(VENV)/.made: constraints.txt
@@ -177,12 +178,21 @@ wheel: $(VENV)/.wheel
 # WHEEL_CASES='3.11:2.4.0 3.11:2.14.1:avx2' runs a part; what the others gave stays in the table.
 wheel-test: $(VENV)/.made
 	$(BIN)/python scripts/wheel_test.py $(WHEEL_CASES)
+
 # Without SEED another one each time, which the report names.
 CASES ?= 700
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 fuzz: dev
 	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest python_tests/fuzz --timeout 0 --hypothesis-profile=long \
 		--hypothesis-seed=$(SEED) --fuzz-report benchmarks/results
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt '.[pipeline,weights,docs]'
+	touch $@
+
+# API pages are read from the sources in the tree, the keys of the config from what is installed (the same).
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
 
 clean:
 	rm -rf build dist $(VENV)

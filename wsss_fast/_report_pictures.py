@@ -146,6 +146,7 @@ def data_uri(picture: np.ndarray) -> str:
 def colour_of(label: int) -> str:
     """The colour of a class id as CSS writes it. After 254 classes the colours come again.
 
+    >>> from wsss_fast._report_pictures import colour_of
     >>> colour_of(1), colour_of(255)
     ('#800000', '#800000')
     """

@@ -100,7 +100,13 @@ class _UsageError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command; returns the exit code.
+
+    >>> from wsss_fast.cli import main
+    >>> main(["--version"])  # doctest: +ELLIPSIS
+    wsss-fast ...
+    0
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may have what it cannot show
@@ -159,6 +165,11 @@ def parse_config(command: str, arguments: Sequence[str]) -> Config | None:
 
     ``--config`` names a YAML file, and every key is an option that wins over the file. Raises `ConfigError`
     or an error of the command line, either with a message for the user.
+
+    >>> from wsss_fast.cli import parse_config
+    >>> config = parse_config("run", ["--output", "runs/mine", "--cams.scales", "[1, 0.5]"])
+    >>> config.output, config.cams.scales
+    ('runs/mine', [1.0, 0.5])
     """
     import jsonargparse
 

@@ -26,6 +26,10 @@ def read_values(path: PathLike) -> dict[str, Any]:
 
     Raises `ConfigError` for a file that is missing or no YAML, for an unknown key, one that is given twice
     and a section that is not one; the message names the file and the key.
+
+    >>> from wsss_fast.config_file import read_values, recipe
+    >>> read_values(recipe("demo"))["data"]["reader"]
+    'shapes'
     """
     values: Any = _parsed(path, _text(path))
     if values is None:  # an empty file leaves everything at its default
@@ -94,6 +98,7 @@ def _parsed(path: PathLike, text: str) -> object:
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested dicts under their dotted keys.
 
+    >>> from wsss_fast.config_file import flat
     >>> list(flat({"seed": 1, "data": {"shapes": {"size": 64}}}))
     [('seed', 1), ('data.shapes.size', 64)]
     """
@@ -110,6 +115,7 @@ def build(kind: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
     Raises `ConfigError` as it does, and for unknown keys; ``prefix`` (``"data."``) is what they are named by.
 
     >>> from wsss_fast.config import CamsConfig
+    >>> from wsss_fast.config_file import build
     >>> build(CamsConfig, {"scales": [1.0]}).scales
     [1.0]
     """
@@ -147,12 +153,28 @@ def _section_of_list(hint: Any) -> type | None:
 
 
 def save(config: Config, path: PathLike) -> None:
-    """Write the whole config as YAML, defaults included."""
+    """Write the whole config as YAML, defaults included.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from wsss_fast.config import Config
+    >>> from wsss_fast.config_file import build, read_values, save
+    >>> path = Path(tempfile.mkdtemp()) / "config.yaml"
+    >>> save(Config(seed=3), path)
+    >>> build(Config, read_values(path)) == Config(seed=3)
+    True
+    """
     write_text(path, to_yaml(config))
 
 
 def to_yaml(config: Config) -> str:
-    """The whole config as YAML, in the order of the dataclasses."""
+    """The whole config as YAML, in the order of the dataclasses.
+
+    >>> from wsss_fast.config import Config
+    >>> from wsss_fast.config_file import to_yaml
+    >>> to_yaml(Config(seed=3)).splitlines()[:2]
+    ['output: runs/default', 'seed: 3']
+    """
     import yaml
 
     check_config(config)
@@ -183,6 +205,10 @@ def recipe(name: str) -> Path:
     """The file of a recipe that comes with the package, such as ``"demo"``.
 
     In an installed package the recipes lie inside it, in a checkout in ``configs/`` beside it.
+
+    >>> from wsss_fast.config_file import recipe
+    >>> recipe("demo").name
+    'demo.yaml'
     """
     package = Path(__file__).parent
     folders = (package / "configs", package.parent / "configs")

@@ -57,6 +57,7 @@ class DataError(ValueError):
 
     It survives pickling, so it may be raised in a worker process.
 
+    >>> from wsss_fast.files import DataError
     >>> str(DataError("images/cat.jpg", "expected an image, got an empty file"))
     'images/cat.jpg: expected an image, got an empty file'
     """
@@ -71,7 +72,12 @@ class DataError(ValueError):
 
 
 class NoMasksError(DataError):
-    """A data set without any true mask: it can be trained on, not evaluated."""
+    """A data set without any true mask: it can be trained on, not evaluated.
+
+    >>> from wsss_fast.files import DataError, NoMasksError
+    >>> issubclass(NoMasksError, DataError)
+    True
+    """
 
 
 class WriteError(OSError):
@@ -82,7 +88,8 @@ class WriteError(OSError):
         file: the file (or folder) that was to be written.
         reason: what the system says.
 
-    >>> import errno
+    >>> import errno, os
+    >>> from wsss_fast.files import WriteError
     >>> str(WriteError("run/cat.png", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
     'run/cat.png: expected to write it, got: No space left on device'
     """
@@ -109,6 +116,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     loss of power may not be: nothing is synced.
 
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> from wsss_fast.files import atomic_path
     >>> target = Path(tempfile.mkdtemp()) / "new" / "notes.txt"
     >>> with atomic_path(target) as temporary:
     ...     _ = temporary.write_text("done")
@@ -261,6 +270,14 @@ def write_json(path: PathLike, value: Any) -> None:
 
     NumPy and torch values become numbers and lists, paths become strings, and numbers that JSON does not have
     (NaN and infinities) become null.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from wsss_fast.files import read_json, write_json
+    >>> path = Path(tempfile.mkdtemp()) / "metrics.json"
+    >>> write_json(path, {"iou": [0.5, float("nan")]})
+    >>> read_json(path)
+    {'iou': [0.5, None]}
     """
     text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_text(path, text)
@@ -277,7 +294,14 @@ def write_text(path: PathLike, text: str) -> None:
 
 
 def read_json(path: PathLike) -> Any:
-    """What a JSON file holds."""
+    """What a JSON file holds.
+
+    >>> from wsss_fast.files import read_json
+    >>> read_json("nowhere.json")
+    Traceback (most recent call last):
+    ...
+    wsss_fast.files.DataError: nowhere.json: expected a JSON file, got no such file
+    """
     try:
         return json.loads(read_bytes(path, "a JSON file"))
     # Beside errors of JSON: bytes that are no UTF-8, integers of thousands of digits, thousands of brackets.
@@ -291,6 +315,15 @@ def write_npz(path: PathLike, *, compress: bool = False, **arrays: np.ndarray) -
     """Write named arrays. ``compress`` pays for masks and sparse maps and costs time on noisy ones.
 
     Raises `TypeError` for an array of Python objects, which only pickle could write.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import read_npz, write_npz
+    >>> path = Path(tempfile.mkdtemp()) / "cat.npz"
+    >>> write_npz(path, classes=np.array([3]), full=np.zeros((1, 4, 6), np.float16))
+    >>> read_npz(path, "full")["full"].shape
+    (1, 4, 6)
     """
     values = {name: np.asarray(array) for name, array in arrays.items()}
     for name, value in values.items():
@@ -301,7 +334,18 @@ def write_npz(path: PathLike, *, compress: bool = False, **arrays: np.ndarray) -
 
 
 def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file: all of them, or those of the given names."""
+    """The arrays of an .npz file: all of them, or those of the given names.
+
+    Raises `DataError` for a file that is missing or no .npz, and for an array that is not in it. Pickled
+    objects in it are not loaded.
+
+    >>> from wsss_fast.files import DataError, read_npz
+    >>> try:
+    ...     read_npz("nowhere.npz", "full")
+    ... except DataError as error:
+    ...     print(error.reason)
+    expected an .npz file, got no such file
+    """
     kind = "an .npz file"
     content = read_bytes(path, kind)
     if content[:2] != b"PK":  # np.load would take it for a pickle and advise to load it unsafely
@@ -328,6 +372,7 @@ def voc_palette() -> np.ndarray:
     The three lowest bits of a label give the highest bit of red, green and blue, the next three the second
     highest, and so on.
 
+    >>> from wsss_fast.files import voc_palette
     >>> voc_palette()[[0, 1, 2, 15, 255]].tolist()
     [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
     """
@@ -344,13 +389,20 @@ _PALETTE = voc_palette().tobytes()
 
 
 def mask_dtype(classes: int) -> type[np.uint8] | type[np.uint16]:
-    """The type of masks of a data set with so many object classes: 8 bits to 254 of them, then 16."""
+    """The type of masks of a data set with so many object classes: 8 bits to 254 of them, then 16.
+
+    >>> from wsss_fast.files import mask_dtype
+    >>> mask_dtype(20).__name__, mask_dtype(1000).__name__
+    ('uint8', 'uint16')
+    """
     return np.uint8 if classes <= MAX_CLASSES_8_BITS else np.uint16
 
 
 def ignore_of(dtype: np.typing.DTypeLike) -> int:
     """The label of pixels that take no part in masks of a type: its largest value.
 
+    >>> import numpy as np
+    >>> from wsss_fast.files import ignore_of
     >>> ignore_of(np.uint8), ignore_of(np.uint16)
     (255, 65535)
     """
@@ -358,7 +410,19 @@ def ignore_of(dtype: np.typing.DTypeLike) -> int:
 
 
 def write_mask(path: PathLike, mask: np.ndarray) -> None:
-    """Write a mask ``[H,W]`` as a PNG: uint8 with the VOC palette, uint16 as 16 bits of grey."""
+    """Write a mask ``[H,W]`` as a PNG: uint8 with the VOC palette, uint16 as 16 bits of grey.
+
+    Raises `ValueError` for another shape, `TypeError` for another dtype.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import read_mask, write_mask
+    >>> path = Path(tempfile.mkdtemp()) / "cat.png"
+    >>> write_mask(path, np.uint8([[0, 1], [255, 1]]))
+    >>> read_mask(path).tolist()
+    [[0, 1], [255, 1]]
+    """
     from PIL import Image  # the ops do without Pillow
 
     mask = np.asarray(mask)
@@ -377,6 +441,17 @@ def read_mask(path: PathLike) -> np.ndarray:
     """The labels of a palette or grey PNG ``[H,W]``: uint8, or uint16 where it has 16 bits.
 
     Of a palette PNG the indices, not the colours.
+
+    Raises `DataError` for a file that is missing or another kind of image.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import read_mask, write_mask
+    >>> path = Path(tempfile.mkdtemp()) / "cat.png"
+    >>> write_mask(path, np.uint16([[0, 300]]))
+    >>> read_mask(path).dtype
+    dtype('uint16')
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -397,7 +472,17 @@ def read_mask(path: PathLike) -> np.ndarray:
 
 
 def write_image(path: PathLike, image: np.ndarray) -> None:
-    """Write an image uint8 ``[H,W,3]`` RGB or ``[H,W]`` grey; the suffix (.png, .jpg) tells the format."""
+    """Write an image uint8 ``[H,W,3]`` RGB or ``[H,W]`` grey; the suffix (.png, .jpg) tells the format.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import write_image
+    >>> path = Path(tempfile.mkdtemp()) / "cat.jpg"
+    >>> write_image(path, np.zeros((40, 60, 3), np.uint8))
+    >>> path.exists()
+    True
+    """
     image = np.asarray(image)
     if image.dtype != np.uint8:
         raise TypeError(f"image: expected [H,W,3] or [H,W] uint8, got {list(image.shape)} {image.dtype}")
@@ -420,6 +505,16 @@ def save_tensors(
     """Write named tensors and strings as .safetensors; tensors on a GPU are copied to the CPU first.
 
     Tensors that share memory (tied weights) are written once each.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from wsss_fast.files import load_tensors, save_tensors
+    >>> path = Path(tempfile.mkdtemp()) / "weights.safetensors"
+    >>> save_tensors(path, torch.nn.Linear(3, 2).state_dict(), {"epoch": "4"})
+    >>> tensors, strings = load_tensors(path)
+    >>> tensors["weight"].shape, strings["epoch"]
+    (torch.Size([2, 3]), '4')
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -444,7 +539,17 @@ def save_tensors(
 def load_tensors(
     path: PathLike, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and strings of a .safetensors file."""
+    """The tensors and strings of a .safetensors file.
+
+    Raises `DataError` for a file that is missing or of another kind.
+
+    >>> from wsss_fast.files import DataError, load_tensors
+    >>> try:
+    ...     load_tensors("nowhere.safetensors")
+    ... except DataError as error:
+    ...     print(error.reason)
+    expected a .safetensors file, got no such file
+    """
     from safetensors import SafetensorError, safe_open
 
     kind = "a .safetensors file"

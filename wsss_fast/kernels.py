@@ -79,6 +79,13 @@ class Gaussian:
             the energy by up to w. A vector ``[C]`` or a matrix ``[C,C]`` holds costs instead: they multiply
             the message and are added to the energy, so that w equals the matrix -w I. A tensor may require
             a gradient.
+
+    >>> import wsss_fast
+    >>> wsss_fast.Gaussian(sxy=3, compat=3).scales
+    (3.0, 3.0)
+    >>> unlike = [[0.0, 2.0], [2.0, 0.0]]  # a matrix of costs: neighbours of different labels cost 2
+    >>> wsss_fast.Gaussian(sxy=(3, 1.5), compat=unlike).compat.shape
+    torch.Size([2, 2])
     """
 
     sxy: float | tuple[float, float] = 3.0
@@ -102,6 +109,10 @@ class Bilateral:
         sxy: standard deviation in pixels, or ``(sx, sy)``.
         srgb: standard deviation in image values (0 to 255), or ``(sr, sg, sb)``.
         compat: as in :class:`Gaussian`.
+
+    >>> import wsss_fast
+    >>> wsss_fast.Bilateral(sxy=80, srgb=13, compat=10).scales
+    (80.0, 80.0, 13.0, 13.0, 13.0)
     """
 
     sxy: float | tuple[float, float] = 50.0
@@ -128,6 +139,15 @@ class Features:
             the kernel's standard deviation. Positions are not added: put them in. In a call on a list of
             images, a list with an entry for each.
         compat: as in :class:`Gaussian`.
+
+    >>> import torch, wsss_fast
+    >>> y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
+    >>> depth = torch.rand(24, 32)  # in metres
+    >>> guide = wsss_fast.Features(torch.stack([x / 20, y / 20, depth / 0.1]), compat=5)
+    >>> unary = wsss_fast.unary_from_probs(torch.rand(4, 24, 32).softmax(0))
+    >>> image = torch.zeros(3, 24, 32, dtype=torch.uint8)  # looked at by no kernel
+    >>> wsss_fast.crf(image, unary, kernels=[guide]).shape
+    torch.Size([4, 24, 32])
     """
 
     features: Tensor | Sequence[Tensor]

@@ -60,6 +60,10 @@ def report(config: Config) -> Path:
     listed.
 
     Of several processes the first writes it. Raises `StepError` if no step has been run at all.
+
+    >>> from wsss_fast.report import report
+    >>> report(config).name
+    'index.html'
     """
     check_config(config)
     start = time.perf_counter()
@@ -134,6 +138,7 @@ def _render(**values: Any) -> str:
 def spread(n: int, count: int) -> list[int]:
     """``count`` indices spread evenly over range(n), the same ones every time.
 
+    >>> from wsss_fast.report import spread
     >>> spread(10, 4), spread(2, 12)
     ([0, 3, 6, 9], [0, 1])
     """
@@ -243,6 +248,7 @@ def _percent(value: float | None) -> str:
 
 def _duration(seconds: float) -> str:
     """
+    >>> from wsss_fast.report import _duration
     >>> _duration(4.25), _duration(125), _duration(7384)
     ('4.2 s', '2 min 05 s', '2 h 03 min')
     """

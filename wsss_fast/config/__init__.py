@@ -72,7 +72,15 @@ def check_config(config: object) -> None:
 
 @dataclass
 class Config:
-    """A whole run."""
+    """A whole run.
+
+    Every section and key is in the configuration reference; ``wsss-fast run --help`` lists them too.
+
+    >>> from wsss_fast.config import CamsConfig, Config
+    >>> config = Config(output="runs/mine", cams=CamsConfig(scales=[1.0, 0.5]))
+    >>> config.crf.bilateral_srgb > 0
+    True
+    """
 
     output: str = "runs/default"
     """Everything a run writes goes under this folder (``~`` is your home). One command, with all of its

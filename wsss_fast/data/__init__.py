@@ -21,6 +21,14 @@ def open_images(config: DataConfig, split: Split) -> ImageSet:
 
     Raises `DataError` for a data set that is not laid out as its reader expects, `ValueError` for another
     split. Images are not read yet.
+
+    >>> from wsss_fast.config import DataConfig, ShapesConfig
+    >>> from wsss_fast.data import open_images
+    >>> images = open_images(DataConfig(shapes=ShapesConfig(train=3, val=2, size=64)), "val")
+    >>> len(images), images.name(0), images.image(0).shape, images.image(0).dtype
+    (2, 'val_00000', (64, 64, 3), dtype('uint8'))
+    >>> len(images.classes), images.labels(0).shape, images.mask(0).shape
+    (6, (6,), (64, 64))
     """
     if not isinstance(config, DataConfig):
         raise TypeError(f"config: expected a DataConfig, got a {type(config).__name__}")

@@ -68,6 +68,7 @@ def lost_worker(error: RuntimeError) -> str | None:
 
     Torch raises it from a signal handler, so it may come out of any line of a step.
 
+    >>> from wsss_fast.data._workers import lost_worker
     >>> lost_worker(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "))[:76]
     "a process that reads images (data.workers) was ended by the signal 'Killed',"
     """

@@ -53,6 +53,8 @@ class Balanced:
     ``labels``: bool ``[N,K]``. ``target``: by default the median of the images a class, rounded down, over
     the classes that have any (images without a class are one of them).
 
+    >>> import numpy as np, torch
+    >>> from wsss_fast.data.balance import Balanced
     >>> labels = np.repeat(np.eye(2, dtype=bool), [6, 2], axis=0)
     >>> np.sort(Balanced(labels, "both", target=4).draw(torch.Generator().manual_seed(0))).tolist()[-4:]
     [6, 6, 7, 7]

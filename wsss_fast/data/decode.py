@@ -103,6 +103,7 @@ def _has_end_of_png(content: bytes) -> bool:
 def stem_of(name: str) -> str:
     """A file name without the suffix of an image; another dot in it stays.
 
+    >>> from wsss_fast.data.decode import stem_of
     >>> stem_of("a.v2.jpg"), stem_of("a.v2")
     ('a.v2', 'a.v2')
     """

@@ -101,7 +101,22 @@ def _by_stem(table: Path, files: dict[str, list[Path]], name: str) -> Path:
 
 
 class Folder(ImageFiles):
-    """The images of one split of a folder; see the module for the layout."""
+    """The images of one split of a folder; see the module for the layout.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import write_image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> write_image(root / "images" / "rex.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> write_image(root / "images" / "tom.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> table = "name,cat,dog,split\\nrex,0,1,train\\ntom,1,0,val\\n"
+    >>> _ = (root / "labels.csv").write_text(table)
+    >>> from wsss_fast.data.folder import Folder
+    >>> images = Folder(root, "train")
+    >>> images.classes, images.name(0), images.labels(0).tolist(), images.mask(0)
+    (('cat', 'dog'), 'rex', [False, True], None)
+    """
 
     def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
         self.root = Path(root)

@@ -19,6 +19,35 @@ class ImageSet(ABC):
 
     An image set can be pickled and sent to a worker process; it opens files only when asked for their
     content. `image`, `labels` and `mask` raise `DataError` for what cannot be read.
+
+    A reader of your own derives from it:
+
+    >>> import numpy as np
+    >>> from wsss_fast.data import ImageSet
+    >>> class Squares(ImageSet):
+    ...     classes = ("square",)
+    ...
+    ...     def __len__(self):
+    ...         return 3
+    ...
+    ...     def name(self, index):
+    ...         return f"square-{index}"
+    ...
+    ...     def source(self, index):
+    ...         return f"made up: {self.name(index)}"
+    ...
+    ...     def image(self, index):
+    ...         image = np.zeros((40, 60, 3), np.uint8)
+    ...         image[10:30, 10 + index : 30 + index] = (200, 40, 40)
+    ...         return image
+    ...
+    ...     def labels(self, index):
+    ...         return np.array([True])
+    >>> images = Squares()
+    >>> images.image(0).shape, images.labels(0).tolist(), images.label_matrix().shape
+    ((40, 60, 3), [True], (3, 1))
+    >>> images.source(0), images.mask_source(0), images.mask(0)
+    ('made up: square-0', None, None)
     """
 
     classes: tuple[str, ...]

@@ -5,22 +5,19 @@ for, and worker processes share the pages. ``wsss-fast prepare`` writes it; the 
 
 The format, version 1 (integers are little-endian; N images, K classes):
 
-======== ========================= =====================================================================
-at       what                      content
-======== ========================= =====================================================================
-0        8 bytes                   the magic, ``wsssidx`` and a newline
-8        uint32                    the version of the format
-12       uint32                    the length of the header in bytes
-16       uint64                    where the header is: the labels' end
-24       uint64                    the length of the whole file
-32       text                      for each image ``name \\0 image \\0 mask \\0``, in UTF-8
--        uint64 ``[N+1]``          where the text of each image begins, and where the last one ends; at a
-                                   multiple of 8
--        uint8 ``[N,ceil(K/8)]``   the labels, a bit a class: class k is bit ``k % 8`` (1 << that) of byte
-                                   ``k // 8``
--        JSON                      the header: ``count``, ``classes``, ``images_root``, ``masks_root``,
-                                   ``offsets_at``, ``labels_at``
-======== ========================= =====================================================================
+| at | what                    | content                                                                   |
+| -- | ----------------------- | ------------------------------------------------------------------------- |
+| 0  | 8 bytes                 | the magic, ``wsssidx`` and a newline                                      |
+| 8  | uint32                  | the version of the format                                                 |
+| 12 | uint32                  | the length of the header in bytes                                         |
+| 16 | uint64                  | where the header is: the labels' end                                      |
+| 24 | uint64                  | the length of the whole file                                              |
+| 32 | text                    | for each image ``name \\0 image \\0 mask \\0``, in UTF-8                  |
+| -  | uint64 ``[N+1]``        | where the text of each image begins, and the last ends; at a multiple of 8 |
+| -  | uint8 ``[N,ceil(K/8)]`` | labels, a bit a class: class k is bit ``k % 8`` of byte ``k // 8``        |
+| -  | JSON                    | the header: its keys are below                                            |
+
+The header's keys are ``count``, ``classes``, ``images_root``, ``masks_root``, ``offsets_at``, ``labels_at``.
 
 ``image`` is relative to ``images_root`` and ``mask`` to ``masks_root``, unless they are absolute; an empty
 ``mask`` means that there is none. A root that is relative starts at the folder of the index file.
@@ -54,7 +51,12 @@ _KIND = "an index file"
 
 
 class Entry(NamedTuple):
-    """What an index file has of an image, beside its labels."""
+    """What an index file has of an image, beside its labels.
+
+    >>> from wsss_fast.data.index_file import Entry
+    >>> Entry("rex", "rex.jpg", "").mask
+    ''
+    """
 
     name: str
     image: str
@@ -64,7 +66,18 @@ class Entry(NamedTuple):
 
 
 class IndexWriter:
-    """Takes images one after another; made by `write_index`."""
+    """Takes images one after another; made by `write_index`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> index.count
+    1
+    """
 
     def __init__(self, path: Path, classes: Sequence[str], text: IO[bytes], labels: IO[bytes]) -> None:
         self.path = path
@@ -89,7 +102,7 @@ class IndexWriter:
         self.hashes.append(hash(name))
         self.count += 1
 
-    def refuse_duplicates(self) -> None:
+    def _refuse_duplicates(self) -> None:
         """Raise `DataError` for names that came more than once. Only hashes are kept of them, so those that
         share one are read again."""
         hashes = np.frombuffer(self.hashes, np.int64)
@@ -114,6 +127,16 @@ def write_index(
     """Write an index file: it appears when the block ends well. Names must be distinct (`DataError`).
 
     Streaming: memory holds 16 bytes an image.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> len(IndexFile(path))
+    1
     """
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_path(path))
@@ -122,7 +145,7 @@ def write_index(
         file.write(bytes(_FRONT.size))
         writer = IndexWriter(Path(path), classes, file, labels)
         yield writer
-        writer.refuse_duplicates()
+        writer._refuse_duplicates()
         file.write(bytes(-file.tell() % 8))
         offsets_at = file.tell()
         file.write(np.frombuffer(writer.offsets, np.uint64).astype("<u8").tobytes())
@@ -152,6 +175,17 @@ class IndexFile:
 
     Opening looks at its beginning and end only, whatever its length, and raises `DataError` for a file that
     is missing, cut off, of another kind or of another version. Pickling it sends its path.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.data.index_file import IndexFile, write_index
+    >>> path = Path(tempfile.mkdtemp()) / "train.index"
+    >>> with write_index(path, classes=["cat", "dog"], images_root="images", masks_root="masks") as index:
+    ...     index.add("rex", "rex.jpg", "", np.array([False, True]))
+    >>> images = IndexFile(path)
+    >>> images.entry(0).image, images.labels(0).tolist(), images.label_matrix().shape
+    ('rex.jpg', [False, True], (1, 2))
     """
 
     def __init__(self, path: PathLike) -> None:

@@ -20,7 +20,26 @@ from wsss_fast.files import DataError, PathLike
 
 
 class Prepared(ImageSet):
-    """The images of one index file."""
+    """The images of one index file.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import write_image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> write_image(root / "images" / "rex.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> write_image(root / "images" / "tom.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> table = "name,cat,dog,split\\nrex,0,1,train\\ntom,1,0,val\\n"
+    >>> _ = (root / "labels.csv").write_text(table)
+    >>> from wsss_fast.data.prepared import Prepared
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.folder import prepare_folder
+    >>> settings = Settings(root / "prepared", workers=0, check="content", unlabelled="leave-out")
+    >>> report = prepare_folder(root, settings)
+    >>> images = Prepared(root / "prepared", "train")
+    >>> images.name(0), images.labels(0).tolist(), images.image(0).shape
+    ('rex', [False, True], (40, 60, 3))
+    """
 
     def __init__(
         self,

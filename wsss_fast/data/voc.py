@@ -49,7 +49,13 @@ VOC_CLASSES = (
 
 
 class Voc(ImageFiles):
-    """The images of one list; see the module for the layout."""
+    """The images of one list; see the module for the layout.
+
+    >>> from wsss_fast.data.voc import Voc
+    >>> images = Voc("VOCdevkit/VOC2012", "train")
+    >>> len(images.classes), images.image(0).shape[2], images.labels(0).shape
+    (20, 3, (20,))
+    """
 
     def __init__(self, root: PathLike, split: str, *, classes: Sequence[str] = ()) -> None:
         self.root = Path(root)

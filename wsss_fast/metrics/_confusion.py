@@ -26,6 +26,14 @@ def check_masks(prediction: np.ndarray, truth: np.ndarray, n_classes: int) -> No
     `TypeError` for what is no array.
 
     The truth may hold the largest value of its type too (takes no part), the prediction may not.
+
+    >>> import numpy as np
+    >>> from wsss_fast.metrics import check_masks
+    >>> check_masks(np.uint8([[0, 1]]), np.uint8([[255, 1]]), n_classes=2)
+    >>> check_masks(np.uint8([[0, 2]]), np.uint8([[255, 1]]), n_classes=2)
+    Traceback (most recent call last):
+    ...
+    ValueError: prediction: expected class ids 0 to 1, got 2
     """
     check_n_classes(n_classes)
     _check_type("prediction", prediction)
@@ -68,6 +76,8 @@ def _check_ids(name: str, mask: np.ndarray, n_classes: int, ignore: int | None, 
 class ConfusionMatrix:
     """Confusion counts over any number of masks of any sizes.
 
+    >>> import numpy as np
+    >>> from wsss_fast.metrics import ConfusionMatrix
     >>> confusion = ConfusionMatrix(n_classes=2)
     >>> confusion.update(np.uint8([[0, 1, 1]]), np.uint8([[0, 0, 1]]))
     >>> confusion.counts.tolist(), confusion.scores().mean_iou

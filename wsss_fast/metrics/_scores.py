@@ -14,6 +14,14 @@ class Scores:
 
     Three means of the same IoUs differ in the classes that they are over. Of a class that no counted pixel
     has, neither in the truth nor in the prediction (it is *absent*), nothing can be measured.
+
+    >>> import numpy as np
+    >>> from wsss_fast.metrics import scores
+    >>> found = scores(np.array([[8, 0, 2], [1, 9, 0], [0, 0, 0]]))  # nothing is of class 2
+    >>> round(found.pixel_accuracy, 2), found.skipped
+    (0.85, ())
+    >>> found.mean_iou_present > found.mean_iou  # class 2 is predicted, with IoU 0
+    True
     """
 
     mean_iou: float
@@ -56,7 +64,9 @@ def scores(matrix: np.ndarray) -> Scores:
 
     Raises `ValueError` for another shape and counts that cannot be, `TypeError` for what are no numbers.
 
-    >>> scores(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]])).mean_iou
+    >>> import numpy as np
+    >>> from wsss_fast.metrics import scores
+    >>> round(scores(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]])).mean_iou, 2)
     0.6
     """
     counts = _checked(matrix)

@@ -27,6 +27,19 @@ class ThresholdSweep:
 
     At threshold t a pixel has its strongest class where that activation is above t, else background. So a
     pixel changes once, and it is enough to count how many thresholds lie below its activation.
+
+    >>> import numpy as np
+    >>> from wsss_fast.metrics import ThresholdSweep
+    >>> sweep = ThresholdSweep(n_classes=3, thresholds=[0.1, 0.3, 0.9])
+    >>> maps = np.float32([[[0.2, 0.5, 1.0]]])  # one map of an image of 1 x 3 pixels ...
+    >>> sweep.update(maps, classes=np.array([2]), truth=np.uint8([[0, 2, 2]]))  # ... that is of class 2
+    >>> [round(s.mean_iou, 2) for s in sweep.scores()]
+    [0.33, 1.0, 0.5]
+    >>> sweep.thresholds[sweep.best()]
+    0.3
+    >>> sweep.update_labels([np.uint8([[0, 2, 2]])] * 3, truth=np.uint8([[0, 2, 2]]))
+    >>> sweep.images
+    2
     """
 
     def __init__(self, n_classes: int, thresholds: Sequence[float]) -> None:

@@ -36,6 +36,16 @@ def activation_maps(model: Classifier, images: Tensor, present: Tensor, config: 
 
     Raises `ConfigError` for a layer that the backbone does not have or that gives no map, and `ValueError` or
     `TypeError` for images and classes of other shapes and types.
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig, CamsConfig
+    >>> from wsss_fast.models.activation_maps import activation_maps
+    >>> from wsss_fast.models.classifier import Classifier
+    >>> model = Classifier(BackboneConfig(name="test_resnet", output_stride=16), classes=20).eval()
+    >>> present = torch.zeros(2, 20, dtype=torch.bool)
+    >>> present[0, 3] = present[1, 7] = True
+    >>> activation_maps(model, torch.rand(2, 3, 64, 96), present, CamsConfig(method="gradcam")).shape
+    torch.Size([2, 20, 4, 6])
     """
     _check(model, images, present, config)
     layer = target_layer(model, config)

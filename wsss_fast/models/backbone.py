@@ -25,7 +25,17 @@ _PACKAGE_MODEL = "tf_efficientnet_lite0"
 
 
 class WeightsError(ConfigError):
-    """Weights that are missing, of another network, or not the file that the config names."""
+    """Weights that are missing, of another network, or not the file that the config names.
+
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.backbone import WeightsError
+    >>> from wsss_fast.models.classifier import Classifier
+    >>> try:
+    ...     Classifier(BackboneConfig(name="test_resnet", weights="nowhere.safetensors"), classes=2)
+    ... except WeightsError as error:
+    ...     print(error)  # doctest: +ELLIPSIS
+    backbone.weights: expected ..., got 'nowhere.safetensors', which does not exist
+    """
 
 
 def check_backbone(config: object) -> None:
@@ -82,7 +92,14 @@ def feature_levels(config: BackboneConfig, levels: Sequence[int]) -> nn.Module:
 
 
 def normalization(config: BackboneConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation, for RGB in [0, 1], of the images this backbone was pretrained on."""
+    """Mean and standard deviation, for RGB in [0, 1], of the images this backbone was pretrained on.
+
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.backbone import normalization
+    >>> mean, std = normalization(BackboneConfig(name="resnet50"))
+    >>> len(mean), len(std)
+    (3, 3)
+    """
     pretrained = timm.get_pretrained_cfg(config.name)
     if pretrained is None:
         raise ConfigError(f"backbone.name: expected a model that timm knows, got {config.name!r}")

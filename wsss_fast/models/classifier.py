@@ -21,6 +21,16 @@ class Classifier(nn.Module):
     ``dropout``: before the linear layer. ``drop_path``: stochastic depth of the backbone. Raises
     `ConfigError` for a network of timm that gives no feature map (vision transformers), `ValueError` or
     `TypeError` for other arguments that cannot be.
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.classifier import Classifier
+    >>> model = Classifier(BackboneConfig(name="test_resnet", output_stride=16), classes=20).eval()
+    >>> images = torch.rand(2, 3, 64, 96)
+    >>> model(images).shape, model.features(images).shape[2:]
+    (torch.Size([2, 20]), torch.Size([4, 6]))
+    >>> torch.equal(model.classify(model.features(images)), model(images))
+    True
     """
 
     def __init__(

@@ -31,6 +31,14 @@ class IRNet(nn.Module):
 
     Raises `ConfigError` for a backbone without five levels of strides 2, 4, 8, 16 and 32 (or less, by its
     output stride); one of stride 1 before them, as VGG has, is left out.
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.irnet import IRNet
+    >>> model = IRNet(BackboneConfig(name="test_resnet", output_stride=16)).train()
+    >>> logits, displacement = model(torch.rand(2, 3, 64, 96))
+    >>> logits.shape, displacement.shape
+    (torch.Size([2, 1, 16, 24]), torch.Size([2, 2, 16, 24]))
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -60,12 +68,28 @@ def boundary_map(model: IRNet, images: Tensor) -> Tensor:
     """The boundary map ``[B,1,h,w]`` in [0, 1]: the logits of the images and of their mirror images averaged.
 
     Averaging logits keeps a boundary that only one of the two sees from being as strong as one that both see.
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.irnet import IRNet, boundary_map
+    >>> model = IRNet(BackboneConfig(name="test_resnet", output_stride=16)).eval()
+    >>> boundary_map(model, torch.rand(2, 3, 64, 96)).shape
+    torch.Size([2, 1, 16, 24])
     """
     return boundary_and_displacement(model, images)[0]
 
 
 def boundary_and_displacement(model: IRNet, images: Tensor) -> tuple[Tensor, Tensor]:
-    """That boundary map, and the displacements ``[B,2,h,w]`` of the images as they are."""
+    """That boundary map, and the displacements ``[B,2,h,w]`` of the images as they are.
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.irnet import IRNet, boundary_and_displacement
+    >>> model = IRNet(BackboneConfig(name="test_resnet", output_stride=16)).eval()
+    >>> boundary, displacement = boundary_and_displacement(model, torch.rand(2, 3, 64, 96))
+    >>> boundary.shape, displacement.shape
+    (torch.Size([2, 1, 16, 24]), torch.Size([2, 2, 16, 24]))
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise TypeError(_checks.wrong("images", "a tensor [B,3,H,W] of floating numbers", images))
     if images.dim() != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 1:

@@ -30,6 +30,13 @@ def segmenter(config: BackboneConfig, classes: int) -> nn.Module:
 
     Raises `ConfigError` for a name that neither knows, and for an encoder that cannot be had at this output
     stride or has no feature map of stride 4 (VGG, DenseNet, Swin, plain vision transformers).
+
+    >>> import torch
+    >>> from wsss_fast.config import BackboneConfig
+    >>> from wsss_fast.models.segmenter import segmenter
+    >>> model = segmenter(BackboneConfig(name="test_resnet", output_stride=16), classes=21).eval()
+    >>> model(torch.rand(2, 3, 64, 96)).shape
+    torch.Size([2, 21, 64, 96])
     """
     backbone.check_backbone(config)
     _checks.integer("classes", classes, 1, 1 + MAX_CLASSES)

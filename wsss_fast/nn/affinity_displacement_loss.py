@@ -18,7 +18,12 @@ _LABEL_DTYPES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 class AffinityDisplacementLosses(NamedTuple):
     """The loss and its parts, scalars: ``total = (positive + negative) / 2
-    + (displacement_foreground + displacement_background) / 2``."""
+    + (displacement_foreground + displacement_background) / 2``.
+
+    >>> from wsss_fast.nn import AffinityDisplacementLosses
+    >>> AffinityDisplacementLosses._fields
+    ('total', 'positive', 'negative', 'displacement_foreground', 'displacement_background')
+    """
 
     total: Tensor
     positive: Tensor
@@ -54,12 +59,12 @@ class AffinityDisplacementLoss(nn.Module):
 
     ``forward(boundary_logits, displacement, labels)`` returns :class:`AffinityDisplacementLosses`:
 
-        boundary_logits: ``[N,1,h,w]`` float32 or float64, h >= radius, w >= 2 radius - 1; on CUDA float16 or
-            bfloat16 too, whose loss is computed and returned in float32; under autocast those are taken as
-            float32.
-        displacement: ``[N,2,h,w]`` of the same dtype and device, (dy, dx) in pixels, finite.
-        labels: ``[N,h,w]`` of an integer dtype: 0 background, 255 unconfident, other classes positive and
-            below 2^31.
+    - ``boundary_logits``: ``[N,1,h,w]`` float32 or float64, h >= radius, w >= 2 radius - 1; on CUDA float16
+      or bfloat16 too, whose loss is computed and returned in float32; under autocast those are taken as
+      float32.
+    - ``displacement``: ``[N,2,h,w]`` of the same dtype and device, (dy, dx) in pixels, finite.
+    - ``labels``: ``[N,h,w]`` of an integer dtype: 0 background, 255 unconfident, other classes positive and
+      below 2^31.
 
     Raises ValueError for a wrong shape, device or value (NaN, a negative label), TypeError for a wrong type
     or dtype. On CUDA values are looked at only under :func:`wsss_fast.check_values`; otherwise NaN makes the
@@ -77,8 +82,8 @@ class AffinityDisplacementLoss(nn.Module):
     megabyte a thread. On CUDA it is 16 bytes a pixel forward and 36 backward, twice that in float64, and the
     kernels count which pairs hand their gradient to which pixel, so that no order of threads is in the sums.
 
-    >>> import torch
-    >>> loss = AffinityDisplacementLoss(radius=3)
+    >>> import torch, wsss_fast.nn
+    >>> loss = wsss_fast.nn.AffinityDisplacementLoss(radius=3)
     >>> labels = torch.zeros(1, 8, 8, dtype=torch.uint8)
     >>> labels[:, :, 4:] = 1
     >>> losses = loss(torch.full((1, 1, 8, 8), -20.0), torch.zeros(1, 2, 8, 8), labels)

@@ -53,11 +53,11 @@ class DenseCRF(nn.Module):
 
     ``forward(image, logits)``:
 
-        image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU or a GPU, like the layer and the logits.
-        logits: ``[N,C,H,W]`` of the size of the image, float32 or float64; half precision under autocast is
-            taken as float32. The unary energy is ``-logits``, which differs from ``-log_softmax(logits)`` by
-            a constant of each pixel, that changes nothing. -inf rules a class out, unless all are.
+    - ``image``: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
+      gradient; on the CPU or a GPU, like the layer and the logits.
+    - ``logits``: ``[N,C,H,W]`` of the size of the image, float32 or float64; half precision under autocast is
+      taken as float32. The unary energy is ``-logits``, which differs from ``-log_softmax(logits)`` by
+      a constant of each pixel, that changes nothing. -inf rules a class out, unless all are.
 
     Returns log Q or Q: ``[N,C,H,W]`` of the dtype of the logits. N = 0 gives an empty result.
 

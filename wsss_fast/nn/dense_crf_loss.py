@@ -96,12 +96,12 @@ class DenseCRFLoss(nn.Module):
 
     ``forward(image, probs, roi=None)`` returns the loss, a scalar of the dtype of ``probs``:
 
-        image: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
-            gradient; on the CPU or a GPU, like the others.
-        probs: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
-            autocast is taken as float32.
-        roi: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
-            neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
+    - ``image``: ``[N,3,H,W]``, uint8, or float32/float64 in [0, 255] (not normalised as for a network), no
+      gradient; on the CPU or a GPU, like the others.
+    - ``probs``: ``[N,C,H,W]``, float32 or float64, the softmax of a network, finite; half precision under
+      autocast is taken as float32.
+    - ``roi``: ``[N,H,W]``, bool or of the dtype of ``probs`` in [0, 1]: the pixels that take part, others
+      neither cost nor influence anything. None takes all of them. A mask of ignored pixels is ``~roi``.
 
     Raises ValueError for a wrong shape, device or value (image values outside [0, 255]; NaN, infinities or
     values of millions in probs; a roi outside [0, 1]; an image or roi that requires a gradient; sigmas so

@@ -204,8 +204,9 @@ def crf(
             float32 or float64, on CUDA float16 or bfloat16 too, which are computed with in float32. M unaries
             share their image and its lattice. +inf (probability 0) is legal unless a whole pixel is +inf.
         iterations: how many updates, 0 or more.
-        gaussian: the smoothness kernel, or None to leave it out.
-        bilateral: the appearance kernel, or None to leave it out.
+        gaussian: the smoothness kernel, by default ``Gaussian(sxy=3, compat=3)``; None leaves it out.
+        bilateral: the appearance kernel, by default ``Bilateral(sxy=50, srgb=5, compat=10)``; None leaves it
+            out.
         kernels: a list of :class:`Gaussian`, :class:`Bilateral` and :class:`Features` in place of the two
             above; an empty list leaves softmax(-unary).
         normalization: ``"symmetric"`` divides a kernel by the root of its row sums on both sides,

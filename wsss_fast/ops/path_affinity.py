@@ -98,7 +98,8 @@ def path_offsets(radius: int) -> Tensor:
     Raises:
         ValueError: radius out of range. TypeError: radius not an integer.
 
-    >>> path_offsets(2).tolist()
+    >>> import wsss_fast
+    >>> wsss_fast.path_offsets(2).tolist()
     [[0, 1], [1, -1], [1, 0], [1, 1]]
     """
     return _launch.path_offsets(_checks.integer("radius", radius, 2, _LARGEST_RADIUS))
@@ -141,10 +142,10 @@ def path_affinity(boundary: Tensor, radius: int) -> Tensor:
     pixel at radius 10, from shared memory up to radius 31 in float32), twice in the backward pass, which
     takes at most 64 MiB beside the gradient, or a byte for each pixel, whichever is more.
 
-    >>> import torch
+    >>> import torch, wsss_fast
     >>> boundary = torch.zeros(1, 1, 4, 5)
     >>> boundary[0, 0, :, 3] = 0.75  # a wall
-    >>> path_affinity(boundary, 2)[0, 0].unique(dim=0)  # with the right-hand neighbour
+    >>> wsss_fast.path_affinity(boundary, 2)[0, 0].unique(dim=0)  # with the right-hand neighbour
     tensor([[1.0000, 0.2500, 0.2500]])
     """
     boundary = _checks.autocast(boundary)

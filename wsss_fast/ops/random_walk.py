@@ -229,12 +229,12 @@ def random_walk(
     each. Nothing waits for the device, so a CUDA graph can be captured. The memory is as on the CPU, for all
     images of a group; the last row of up to 8 pixels is filled up.
 
-    >>> import torch
+    >>> import torch, wsss_fast
     >>> cam = torch.zeros(1, 1, 9)
     >>> cam[..., 0] = 1
     >>> boundary = torch.zeros(1, 1, 9)
     >>> boundary[..., 4] = 1  # a wall
-    >>> spread = random_walk(cam, boundary, exp_times=6)
+    >>> spread = wsss_fast.random_walk(cam, boundary, exp_times=6)
     >>> torch.allclose(spread[0, 0, :4], torch.tensor(0.25), atol=1e-4), spread[0, 0, 4:].abs().max().item()
     (True, 0.0)
     """

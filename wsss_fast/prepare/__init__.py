@@ -15,4 +15,10 @@ what exactly), and write into a folder:
 
 `command` parses the arguments; `_examine` looks at one image in a worker process, `_processes` runs those,
 `_journal` remembers, `_split` makes an index file of it all.
+
+In Python each is a function of a folder and of `Settings`, and returns the report that it wrote.
 """
+
+from wsss_fast.prepare._split import Settings
+
+__all__ = ["Settings"]

@@ -20,7 +20,13 @@ Unlabelled = Literal["leave-out", "keep"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What all data sets are asked."""
+    """What all data sets are asked.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.prepare import Settings
+    >>> Settings(Path("data/mine"), workers=0, check="content", unlabelled="leave-out").workers
+    0
+    """
 
     destination: Path
     workers: int

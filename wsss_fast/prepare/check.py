@@ -14,7 +14,25 @@ from wsss_fast.prepare._split import Settings
 
 def check_data(data: DataConfig, settings: Settings) -> Report:
     """Write the report on both splits; an image that is in both (`folder` without a column ``split``) counts
-    in both, and is no duplicate of itself."""
+    in both, and is no duplicate of itself.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import write_image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> write_image(root / "images" / "rex.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> write_image(root / "images" / "tom.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> table = "name,cat,dog,split\\nrex,0,1,train\\ntom,1,0,val\\n"
+    >>> _ = (root / "labels.csv").write_text(table)
+    >>> from wsss_fast.config import DataConfig
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.check import check_data
+    >>> settings = Settings(root / "checked", workers=0, check="content", unlabelled="keep")
+    >>> report = check_data(DataConfig(reader="folder", root=str(root)), settings)
+    >>> (settings.destination / "report.md").exists()
+    True
+    """
     if data.reader == "shapes":
         raise ConfigError("data.reader: expected folder, voc or prepared, got 'shapes', which has no files")
     report: Report | None = None

@@ -86,7 +86,16 @@ class Annotations:
 def prepare_coco(
     source: Path, settings: Settings, *, year: Year | None = None, train_masks: bool = False
 ) -> Report:
-    """Write ``train.index``, ``val.index`` and masks; see the module for what is read."""
+    """Write ``train.index``, ``val.index`` and masks; see the module for what is read.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.coco import prepare_coco
+    >>> settings = Settings(Path("data/coco"), workers=0, check="content", unlabelled="leave-out")
+    >>> report = prepare_coco(Path("coco"), settings)
+    >>> len(report.classes), (settings.destination / "train.index").exists()
+    (3, True)
+    """
     chosen = year or _year(source)
     report: Report | None = None
     for split in ("train", "val"):

@@ -29,7 +29,26 @@ from wsss_fast.prepare._split import Settings, prepare_split
 def prepare_folder(
     source: Path, settings: Settings, *, train_split: str = "train", val_split: str = "val"
 ) -> Report:
-    """Write ``train.index`` and ``val.index``; see the module for what is read."""
+    """Write ``train.index`` and ``val.index``; see the module for what is read.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from wsss_fast.files import write_image
+    >>> root = Path(tempfile.mkdtemp())
+    >>> write_image(root / "images" / "rex.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> write_image(root / "images" / "tom.jpg", np.zeros((40, 60, 3), np.uint8))
+    >>> table = "name,cat,dog,split\\nrex,0,1,train\\ntom,1,0,val\\n"
+    >>> _ = (root / "labels.csv").write_text(table)
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.folder import prepare_folder
+    >>> settings = Settings(root / "prepared", workers=0, check="content", unlabelled="leave-out")
+    >>> report = prepare_folder(root, settings)
+    >>> report.classes
+    ('cat', 'dog')
+    >>> sorted(path.name for path in settings.destination.iterdir() if path.suffix == ".index")
+    ['train.index', 'val.index']
+    """
     if not (source / "labels.csv").is_file() or not (source / "images").is_dir():
         raise ConfigError(
             f"--source: expected a folder with images and labels.csv, got {source} without them"

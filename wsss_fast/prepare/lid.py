@@ -48,7 +48,16 @@ _LISTS = Path("ImageSets/DET")
 def prepare_lid(
     source: Path, settings: Settings, *, val_masks: Path | None = None, classes_file: Path | None = None
 ) -> Report:
-    """Write ``train.index`` and ``val.index``; see the module for what is read."""
+    """Write ``train.index`` and ``val.index``; see the module for what is read.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.lid import prepare_lid
+    >>> settings = Settings(Path("data/lid"), workers=0, check="content", unlabelled="leave-out")
+    >>> report = prepare_lid(Path("ILSVRC"), settings)
+    >>> len(report.classes), (settings.destination / "train.index").exists()
+    (200, True)
+    """
     for needed in (_ANNOTATIONS, _IMAGES):
         if not (source / needed).is_dir():
             raise ConfigError(

@@ -37,7 +37,16 @@ def prepare_voc(
     train_masks: Path | None = None,
     val_masks: Path | None = None,
 ) -> Report:
-    """Write ``train.index`` and ``val.index``; see the module for what is read."""
+    """Write ``train.index`` and ``val.index``; see the module for what is read.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.prepare import Settings
+    >>> from wsss_fast.prepare.voc import prepare_voc
+    >>> settings = Settings(Path("data/voc"), workers=0, check="content", unlabelled="leave-out")
+    >>> report = prepare_voc(Path("VOCdevkit/VOC2012"), settings)
+    >>> len(report.classes), (settings.destination / "train.index").exists()
+    (20, True)
+    """
     for needed in ("JPEGImages", "Annotations"):
         if not (source / needed).is_dir():
             raise ConfigError(

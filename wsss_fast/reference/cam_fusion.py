@@ -22,7 +22,14 @@ def fuse_cams(
     relu: Literal["sum", "each", "none"] = "sum",
     normalize: Literal["class", "image", "none"] = "class",
 ) -> Tensor | list[Tensor] | list[list[Tensor]]:
-    """See :func:`wsss_fast.fuse_cams`; batched or single, one size or a list of them."""
+    """See :func:`wsss_fast.fuse_cams`; batched or single, one size or a list of them.
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.cam_fusion import fuse_cams
+    >>> cams = [torch.rand(1, 3, 6, 8), torch.rand(1, 3, 12, 16)]
+    >>> torch.allclose(fuse_cams(cams, (24, 32)), wsss_fast.fuse_cams(cams, (24, 32)), atol=1e-5)
+    True
+    """
     several = not isinstance(size[0], int)
     sizes: Sequence[Any] = size if several else [size]
     crops: Sequence[Any] = [None] * len(sizes) if crop is None else crop if several else [crop]

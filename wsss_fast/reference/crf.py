@@ -27,7 +27,13 @@ def _row_numbers(rows: Tensor) -> Tensor:
 
 
 class PermutohedralLattice:
-    """Gaussian filter for points with features [d,P], in units of the standard deviation."""
+    """Gaussian filter for points with features [d,P], in units of the standard deviation.
+
+    >>> import torch
+    >>> from wsss_fast.reference.crf import PermutohedralLattice
+    >>> PermutohedralLattice(torch.rand(2, 100)).filter(torch.rand(3, 100)).shape
+    torch.Size([3, 100])
+    """
 
     def __init__(self, features: Tensor) -> None:
         d, points = features.shape
@@ -171,7 +177,18 @@ def crf(
     normalization: str | Sequence[str] = "symmetric",
     output: str = "probs",
 ) -> Tensor:
-    """Mean field for ``image`` [N,3,H,W] and ``unary`` [N,C,H,W] or [N,M,C,H,W]."""
+    """Mean field for ``image`` [N,3,H,W] and ``unary`` [N,C,H,W] or [N,M,C,H,W].
+
+    As :func:`wsss_fast.crf`, with checks of its own for nothing and without lists, ``capacity`` and
+    ``output="log_probs"``. Hundreds of times slower; memory grows with pixels times classes.
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.crf import crf
+    >>> image = torch.randint(0, 256, (1, 3, 12, 16), dtype=torch.uint8)
+    >>> unary = torch.rand(1, 4, 12, 16)
+    >>> torch.allclose(crf(image, unary), wsss_fast.crf(image, unary), atol=1e-4)
+    True
+    """
     if kernels is None:
         kernels = [k for k in (gaussian, bilateral) if k is not None]
     normalizations = [normalization] * len(kernels) if isinstance(normalization, str) else normalization

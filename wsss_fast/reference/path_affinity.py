@@ -8,7 +8,13 @@ from torch import Tensor
 
 
 def path_offsets(radius: int) -> list[tuple[int, int]]:
-    """(dy, dx) of the half-plane neighbours inside the radius, in our order."""
+    """(dy, dx) of the half-plane neighbours inside the radius, in our order.
+
+    >>> import wsss_fast
+    >>> from wsss_fast.reference.path_affinity import path_offsets
+    >>> path_offsets(5) == [tuple(offset) for offset in wsss_fast.path_offsets(5).tolist()]
+    True
+    """
     offsets = [(0, dx) for dx in range(1, radius)]
     for dy in range(1, radius):
         for dx in range(-radius + 1, radius):
@@ -67,7 +73,14 @@ def affinity_of_indices(
 
 
 def path_affinity(boundary: Tensor, radius: int) -> Tensor:
-    """See :func:`wsss_fast.path_affinity`. ``boundary`` is [N,1,h,w]."""
+    """See :func:`wsss_fast.path_affinity`. ``boundary`` is [N,1,h,w].
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.path_affinity import path_affinity
+    >>> boundary = torch.rand(1, 1, 12, 16)
+    >>> torch.allclose(path_affinity(boundary, 4), wsss_fast.path_affinity(boundary, 4))
+    True
+    """
     _, _, h, w = boundary.shape
     size = (h - (radius - 1), w - 2 * (radius - 1))
     return affinity_of_indices(boundary, path_indices(radius, h, w), size)

@@ -44,6 +44,12 @@ def random_walk(
     """``cam`` [K,h,w], ``boundary`` [1,h,w]: the dense transition matrix, squared ``exp_times`` times.
 
     Needs several matrices of (h*w)**2 entries.
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.random_walk import random_walk
+    >>> cam, boundary = torch.rand(2, 8, 10), torch.rand(1, 8, 10)
+    >>> torch.allclose(random_walk(cam, boundary), wsss_fast.random_walk(cam, boundary), atol=1e-4)
+    True
     """
     dense = affinity_matrix(boundary, radius, beta).to_dense()
     transition = dense / dense.sum(0, keepdim=True)
@@ -55,7 +61,14 @@ def random_walk(
 def random_walk_sparse(
     cam: Tensor, boundary: Tensor, radius: int = 5, beta: float = 10, exp_times: int = 8
 ) -> Tensor:
-    """The same with a sparse (CSR) matrix and ``2 ** exp_times`` products of it with the maps."""
+    """The same with a sparse (CSR) matrix and ``2 ** exp_times`` products of it with the maps.
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.random_walk import random_walk_sparse
+    >>> cam, boundary = torch.rand(2, 8, 10), torch.rand(1, 8, 10)
+    >>> torch.allclose(random_walk_sparse(cam, boundary), wsss_fast.random_walk(cam, boundary), atol=1e-4)
+    True
+    """
     matrix = affinity_matrix(boundary, radius, beta).coalesce()
     degree = torch.zeros(matrix.shape[0], dtype=matrix.dtype)
     degree.index_add_(0, matrix.indices()[1], matrix.values())

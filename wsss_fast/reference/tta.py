@@ -18,7 +18,15 @@ def tta_merge(
     activation: Literal["softmax", "sigmoid", "none"] = "softmax",
     output: Literal["mean", "labels"] = "mean",
 ) -> Tensor:
-    """See :func:`wsss_fast.tta_merge`; batched or single."""
+    """See :func:`wsss_fast.tta_merge`; batched or single.
+
+    >>> import torch, wsss_fast
+    >>> from wsss_fast.reference.tta import tta_merge
+    >>> logits = [torch.randn(1, 3, 6, 8), torch.randn(1, 3, 6, 8)]
+    >>> slow = tta_merge(logits, (24, 32), flipped=[False, True])
+    >>> torch.allclose(slow, wsss_fast.tta_merge(logits, (24, 32), flipped=[False, True]), atol=1e-5)
+    True
+    """
     if logits[0].dim() == 3:
         single = [z.unsqueeze(0) for z in logits]
         return tta_merge(single, size, flipped=flipped, activation=activation, output=output)[0]

@@ -43,6 +43,13 @@ def ablate(config: Config) -> list[Row]:
     `NoMasksError` for a data set without true masks of validation images.
     Where a stage stops, its cells are named: in a `StepError`, or for errors of other kinds in a line of
     their own.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.ablate import ablate
+    >>> rows = ablate(grid_config)  # a line a stage, then the table
+    train-classifier ...
+    >>> (Path(grid_config.output) / "ablation.md").exists()
+    True
     """
     check_config(config)
     if ranks().world > 1:

@@ -70,6 +70,12 @@ def evaluate(config: Config) -> dict[str, Any]:
     Raises `StepError` if no stage has been run or an output was made with another config, and `DataError`
     for an output that does not fit its image. True masks that cannot be read are listed in step.json and
     left out, or raised with ``data.strict``.
+
+    >>> from wsss_fast.steps.evaluate import evaluate
+    >>> metrics = evaluate(config)  # prints the table
+    mean IoU (%) ...
+    >>> 0 <= metrics["splits"]["val"]["stages"]["cam"]["mean_iou"] <= 1
+    True
     """
     check_config(config)
     if not ranks().first:

@@ -36,6 +36,12 @@ def make_cams(config: Config) -> None:
 
     With ``cams.classes: predicted`` the image labels are not read: present is what the classifier gives a
     score of at least ``cams.min_score`` for the image at its own size, and in any case the best class.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.make_cams import make_cams
+    >>> make_cams(config)
+    >>> (Path(config.output) / "make-cams/val/val_00000.npz").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

@@ -49,6 +49,12 @@ def make_instance_masks(config: Config) -> None:
     instance, each class's map is restricted to each instance, and the restrictions walk as the maps do for
     the pseudo-masks. Maps that join those after the walk (``person.merge: after``) do not walk here either,
     and their threshold is their own.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.make_instance_masks import make_instance_masks
+    >>> make_instance_masks(config)
+    >>> (Path(config.output) / "make-instance-masks/val.json").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

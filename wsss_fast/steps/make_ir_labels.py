@@ -37,6 +37,12 @@ def make_ir_labels(config: Config) -> None:
 
     With more than 254 classes masks have 16 bits, and 65535 in the place of 255. ``person.merge: before``
     puts the maps of that class among the others; ``after`` leaves them out.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.make_ir_labels import make_ir_labels
+    >>> make_ir_labels(config)
+    >>> (Path(config.output) / "make-ir-labels/val/val_00000.png").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

@@ -21,6 +21,12 @@ def make_person_cams(config: Config) -> None:
 
     An image has one map or none: by its labels, or with ``cams.classes: predicted`` by the score of this
     classifier (here no class is taken for want of a better one).
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.make_person_cams import make_person_cams
+    >>> make_person_cams(config)
+    >>> (Path(config.output) / "make-person-cams/val/val_00000.npz").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

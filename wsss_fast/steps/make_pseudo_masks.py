@@ -43,6 +43,12 @@ def make_pseudo_masks(config: Config) -> None:
 
     With ``person.merge: after`` the maps of that class did not walk and join those that did here. Masks have
     16 bits where there are more than 254 classes.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.make_pseudo_masks import make_pseudo_masks
+    >>> make_pseudo_masks(config)
+    >>> (Path(config.output) / "make-pseudo-masks/val/0.25/val_00000.png").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

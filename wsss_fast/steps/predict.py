@@ -33,6 +33,12 @@ def predict(config: Config) -> None:
     The CRF takes the mean probabilities as they are, by the section ``crf`` of the config (but for
     ``gt_prob``). Classes that are no pixel's best and reach 1 % nowhere in the image are left out of it, so
     that its cost goes with what is in the image; the probabilities of all classes exist for one batch.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.predict import predict
+    >>> predict(config)
+    >>> (Path(config.output) / "predict/val/tta/val_00000.png").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

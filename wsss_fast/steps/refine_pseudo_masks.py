@@ -25,6 +25,12 @@ def refine_pseudo_masks(config: Config) -> None:
     A mask is the segmenter's probabilities averaged over the views of ``predict``, those of the background
     and the classes that the image labels name alone, after the dense CRF. Masks of validation images are not
     trained on.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.refine_pseudo_masks import refine_pseudo_masks
+    >>> refine_pseudo_masks(config)
+    >>> (Path(config.output) / "refine-pseudo-masks/val/val_00000.png").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

@@ -19,6 +19,12 @@ def retrain_segmenter(config: Config) -> None:
 
     The network of train-segmenter goes on from its weights, by the same settings and learning rates from
     their peak, on the masks of refine-pseudo-masks.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.retrain_segmenter import retrain_segmenter
+    >>> retrain_segmenter(config)
+    >>> (Path(config.output) / "retrain-segmenter/weights.safetensors").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

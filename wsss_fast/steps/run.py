@@ -18,7 +18,13 @@ _TELL_SECONDS = 60.0
 
 
 def steps_of(config: Config) -> tuple[str, ...]:
-    """The steps of a run by the names of their commands; the report comes after them."""
+    """The steps of a run by the names of their commands; the report comes after them.
+
+    >>> from wsss_fast.config import Config
+    >>> from wsss_fast.steps.run import steps_of
+    >>> steps_of(Config())[:2]
+    ('train-classifier', 'make-cams')
+    """
     return (*graph(config), "evaluate")
 
 
@@ -30,6 +36,12 @@ def run(config: Config) -> Path:
     Several processes (``RANK``, ``WORLD_SIZE``) share the steps: each waits after a step until all have
     finished their share, by looking for what they write, and says once a minute for which ones. The first
     one evaluates and writes the report; the others are done before that.
+
+    >>> from wsss_fast.steps.run import run
+    >>> page = run(config)  # a line a step; here all are done
+    train-classifier ...
+    >>> page.name
+    'index.html'
     """
     check_config(config)
     start = time.perf_counter()

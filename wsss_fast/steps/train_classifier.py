@@ -40,6 +40,12 @@ def train_classifier(config: Config) -> None:
 
     ``weights.safetensors``; ``history.csv``: the loss and, on all validation images, mAP, F1 and accuracy
     after every epoch; ``metrics.json``: those of the last epoch, class by class.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.train_classifier import train_classifier
+    >>> train_classifier(config)
+    >>> (Path(config.output) / "train-classifier/weights.safetensors").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

@@ -24,7 +24,14 @@ STEP = "train-irnet"
 
 
 def train_irnet(config: Config) -> None:
-    """Write ``train-irnet/weights.safetensors`` and ``history.csv`` (the loss and its four parts)."""
+    """Write ``train-irnet/weights.safetensors`` and ``history.csv`` (the loss and its four parts).
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.train_irnet import train_irnet
+    >>> train_irnet(config)
+    >>> (Path(config.output) / "train-irnet/weights.safetensors").exists()
+    True
+    """
     with step(config, STEP) as this:
         if this.done:
             return

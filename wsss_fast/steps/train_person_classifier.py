@@ -15,6 +15,12 @@ def train_person_classifier(config: Config) -> None:
     """Train on person.name against all images without it, by the settings of person.classifier.
 
     Writes into ``train-person-classifier`` what :func:`train_classifier` writes into ``train-classifier``.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.train_person_classifier import train_person_classifier
+    >>> train_person_classifier(config)
+    >>> (Path(config.output) / "train-person-classifier/weights.safetensors").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

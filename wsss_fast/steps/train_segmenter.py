@@ -32,6 +32,12 @@ def train_segmenter(config: Config) -> None:
     ``segmenter.unsure_below`` leaves out, or with ``segmenter.labels: soft`` on
     the maps that they were made of. With ``segmenter.crf_loss.weight`` above 0 the history has the two parts
     of the loss, ``cross_entropy`` and ``crf``, beside their sum.
+
+    >>> from pathlib import Path
+    >>> from wsss_fast.steps.train_segmenter import train_segmenter
+    >>> train_segmenter(config)
+    >>> (Path(config.output) / "train-segmenter/weights.safetensors").exists()
+    True
     """
     with step(config, STEP) as this:
         if this.done:

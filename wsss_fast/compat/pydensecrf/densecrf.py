@@ -36,7 +36,12 @@ __all__ = [
 
 
 class KernelType(IntEnum):
-    """Which parameters of a kernel could be learnt. Inference is the same for all three."""
+    """Which parameters of a kernel could be learnt. Inference is the same for all three.
+
+    >>> from wsss_fast.compat.pydensecrf import densecrf as dcrf
+    >>> dcrf.KernelType.DIAG_KERNEL is dcrf.DIAG_KERNEL
+    True
+    """
 
     CONST_KERNEL = 0
     DIAG_KERNEL = 1
@@ -44,7 +49,12 @@ class KernelType(IntEnum):
 
 
 class NormalizationType(IntEnum):
-    """On which sides of the filter a kernel is divided by its row sums."""
+    """On which sides of the filter a kernel is divided by its row sums.
+
+    >>> from wsss_fast.compat.pydensecrf import densecrf as dcrf
+    >>> d = dcrf.DenseCRF2D(8, 6, 2)
+    >>> d.addPairwiseGaussian(sxy=3, compat=3, normalization=dcrf.NORMALIZE_BEFORE)
+    """
 
     NO_NORMALIZATION = 0
     NORMALIZE_BEFORE = 1
@@ -84,7 +94,12 @@ def _product(name: str, weights: Any, f: Any) -> np.ndarray:
 
 
 class Unary:
-    """Energies of labels at points: a :class:`ConstUnary` or a :class:`LogisticUnary`."""
+    """Energies of labels at points: a :class:`ConstUnary` or a :class:`LogisticUnary`.
+
+    >>> from wsss_fast.compat.pydensecrf import densecrf as dcrf
+    >>> issubclass(dcrf.ConstUnary, dcrf.Unary), issubclass(dcrf.LogisticUnary, dcrf.Unary)
+    (True, True)
+    """
 
     _energy: np.ndarray
 
@@ -96,6 +111,13 @@ class ConstUnary(Unary):
     """Given energies ``u`` [C,N], that is -log p; float32 or float64, copied, +inf for what is impossible.
 
     Raises ``TypeError`` for anything but an array of floats, ``ValueError`` for another rank, NaN and -inf.
+
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf import densecrf as dcrf
+    >>> d = dcrf.DenseCRF(100, 3)
+    >>> d.setUnary(dcrf.ConstUnary(np.zeros((3, 100))))
+    >>> np.allclose(d.inference(1), 1 / 3)
+    True
     """
 
     def __init__(self, u: Any) -> None:
@@ -106,6 +128,14 @@ class LogisticUnary(Unary):
     """The energies ``L @ f`` of weights ``L`` [C,D] and features ``f`` [D,N], finite floats.
 
     Raises ``TypeError`` and ``ValueError`` as :class:`ConstUnary` does.
+
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf import densecrf as dcrf
+    >>> weights, features = np.ones((3, 5)), np.ones((5, 100))
+    >>> d = dcrf.DenseCRF(100, 3)
+    >>> d.setUnary(dcrf.LogisticUnary(weights, features))
+    >>> d.inference(1).shape
+    (3, 100)
     """
 
     def __init__(self, L: Any, f: Any) -> None:
@@ -123,8 +153,9 @@ class DenseCRF:
     inferences. Inputs are copied. A model can be pickled, and several threads may run inference on it.
 
     >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.densecrf import DenseCRF
     >>> d = DenseCRF(100, 3)
-    >>> d.setUnaryEnergy(-np.log(np.random.dirichlet([1, 1, 1], 100).T.astype(np.float32)))
+    >>> d.setUnaryEnergy(-np.log(np.random.dirichlet([1, 1, 1], 100).T))
     >>> d.addPairwiseEnergy(np.linspace(0, 9, 100, dtype=np.float32).reshape(1, 100), compat=2)
     >>> Q = d.inference(5)
     >>> Q.shape, Q.dtype
@@ -139,7 +170,17 @@ class DenseCRF:
         self._terms: list[Pairwise] = []
 
     def setUnary(self, u: Unary) -> None:
-        """Sets the energies to those of a :class:`Unary`, in place of earlier ones."""
+        """Sets the energies to those of a :class:`Unary`, in place of earlier ones.
+
+        >>> import numpy as np
+        >>> from wsss_fast.compat.pydensecrf.densecrf import ConstUnary, DenseCRF
+        >>> d = DenseCRF(100, 3)
+        >>> d.setUnary(ConstUnary(np.zeros((3, 100))))
+
+        Raises:
+            TypeError: no :class:`Unary`.
+            ValueError: one of another size.
+        """
         if not isinstance(u, Unary):
             raise TypeError(_checks.wrong("u", "a ConstUnary or a LogisticUnary", f"a {type(u).__name__}"))
         self._set("u", u._energy)
@@ -219,6 +260,7 @@ class DenseCRF:
     def startInference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What :meth:`stepInference` takes: Q before the first update, and two empty arrays.
 
+        >>> from wsss_fast.compat.pydensecrf.densecrf import DenseCRF2D
         >>> d = DenseCRF2D(8, 6, 2)
         >>> d.addPairwiseGaussian(sxy=3, compat=[[-3, 0], [0, -4]])
         >>> Q, tmp1, tmp2 = d.startInference()
@@ -300,6 +342,7 @@ class DenseCRF2D(DenseCRF):
         nlabels: how many labels.
 
     >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.densecrf import DenseCRF2D
     >>> from wsss_fast.compat.pydensecrf.utils import unary_from_labels
     >>> image = np.random.randint(0, 256, (48, 64, 3), dtype=np.uint8)
     >>> labels = np.random.randint(0, 5, (48, 64))

@@ -16,6 +16,7 @@ VectorXf = np.ndarray
 def matrixXf(arr: Any) -> np.ndarray:
     """A float32 copy of a matrix, such as ``klDivergence`` takes.
 
+    >>> from wsss_fast.compat.pydensecrf.eigen import matrixXf
     >>> matrixXf([[1.0, 2.0]])
     array([[1., 2.]], dtype=float32)
     """
@@ -25,6 +26,7 @@ def matrixXf(arr: Any) -> np.ndarray:
 def vectorXf(arr: Any) -> np.ndarray:
     """A float32 copy of a vector.
 
+    >>> from wsss_fast.compat.pydensecrf.eigen import vectorXf
     >>> vectorXf([1.0, 2.0])
     array([1., 2.], dtype=float32)
     """

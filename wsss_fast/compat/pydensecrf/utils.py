@@ -41,6 +41,8 @@ def unary_from_labels(labels: Any, n_labels: int, gt_prob: float, zero_unsure: b
         TypeError: labels that are no integers.
         ValueError: a label that is not among the C, gt_prob or n_labels out of range.
 
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.utils import unary_from_labels
     >>> np.exp(-unary_from_labels(np.array([[0, 1, 3]]), 3, gt_prob=0.5)).round(2)
     array([[0.33, 0.5 , 0.25],
            [0.33, 0.25, 0.25],
@@ -58,7 +60,16 @@ def unary_from_labels(labels: Any, n_labels: int, gt_prob: float, zero_unsure: b
 
 
 def compute_unary(labels: Any, M: int, GT_PROB: float = 0.5) -> np.ndarray:
-    """The old name of :func:`unary_from_labels`, with 0 as unknown."""
+    """The old name of :func:`unary_from_labels`, with 0 as unknown.
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.utils import compute_unary
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", DeprecationWarning)
+    ...     compute_unary(np.array([[0, 1, 3]]), 3).shape
+    (3, 3)
+    """
     warnings.warn("compute_unary: unary_from_labels has taken its place", DeprecationWarning, stacklevel=2)
     return unary_from_labels(labels, M, GT_PROB)
 
@@ -80,6 +91,8 @@ def unary_from_softmax(sm: Any, scale: float | None = None, clip: float | None =
         TypeError: no array of numbers.
         ValueError: no axis of classes; NaN, or (without a clip) a value below 0; scale or clip out of range.
 
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.utils import unary_from_softmax
     >>> unary_from_softmax(np.array([[1.0, 0.5], [0.0, 0.5]])).round(2)
     array([[-0.  ,  0.69],
            [11.51,  0.69]], dtype=float32)
@@ -104,7 +117,16 @@ def unary_from_softmax(sm: Any, scale: float | None = None, clip: float | None =
 
 
 def softmax_to_unary(sm: Any, GT_PROB: float | None = 1) -> np.ndarray:
-    """The old name of :func:`unary_from_softmax`, without a clip."""
+    """The old name of :func:`unary_from_softmax`, without a clip.
+
+    >>> import warnings
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.utils import softmax_to_unary
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", DeprecationWarning)
+    ...     softmax_to_unary(np.full((4, 6, 8), 0.25)).shape
+    (4, 48)
+    """
     warnings.warn(
         "softmax_to_unary: unary_from_softmax has taken its place", DeprecationWarning, stacklevel=2
     )
@@ -128,6 +150,7 @@ def create_pairwise_gaussian(sdims: Sequence[float], shape: Sequence[int]) -> np
         TypeError: no numbers.
         ValueError: sizes below 1, too many axes, deviations that are not above 0 or not one for each axis.
 
+    >>> from wsss_fast.compat.pydensecrf.utils import create_pairwise_gaussian
     >>> create_pairwise_gaussian(sdims=(2, 1), shape=(2, 3))
     array([[0. , 0. , 0. , 0.5, 0.5, 0.5],
            [0. , 1. , 2. , 0. , 1. , 2. ]], dtype=float32)
@@ -161,6 +184,8 @@ def create_pairwise_bilateral(sdims: Sequence[float], schan: Any, img: Any, chdi
         ValueError: no such axis, deviations that are not above 0 or not one for each axis or channel, values
             that are not finite in units of their deviation.
 
+    >>> import numpy as np
+    >>> from wsss_fast.compat.pydensecrf.utils import create_pairwise_bilateral
     >>> image = np.zeros((20, 30, 10), dtype=np.float32)  # a volume without channels
     >>> create_pairwise_bilateral(sdims=(5, 5, 5), schan=0.1, img=image).shape
     (4, 6000)

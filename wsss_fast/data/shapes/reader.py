@@ -46,7 +46,14 @@ _memory = _Memory(256 * 2**20)
 
 
 class Shapes(ImageSet):
-    """The generated data set; see the package for what is in it. About 10 ms an image of 128 pixels."""
+    """The generated data set; see the package for what is in it. About 10 ms an image of 128 pixels.
+
+    >>> from wsss_fast.config import ShapesConfig
+    >>> from wsss_fast.data.shapes import Shapes
+    >>> images = Shapes(ShapesConfig(train=3, val=2, size=64), "train")
+    >>> images.image(0).shape, images.labels(0).shape, images.mask(0).shape, images.classes[0]
+    ((64, 64, 3), (6,), (64, 64), 'pebble')
+    """
 
     def __init__(self, config: ShapesConfig, split: Split, *, classes: Sequence[str] = ()) -> None:
         self.config = config
