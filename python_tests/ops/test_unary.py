@@ -95,7 +95,7 @@ def label_map() -> Tensor:
             ValueError,
             ["labels", "[0, 21]", "22"],
         ),
-        (lambda: unary_from_labels(label_map(), 0), ValueError, ["n_labels", ">= 1", "0"]),
+        (lambda: unary_from_labels(label_map(), 0), ValueError, ["n_labels", "[1, 2147483647]", "0"]),
         (lambda: unary_from_labels(label_map(), 2.0), TypeError, ["n_labels", "integer", "2.0"]),
         (lambda: unary_from_labels(label_map(), 2, gt_prob=0), ValueError, ["gt_prob", "> 0", "0"]),
         (lambda: unary_from_labels(label_map(), 2, gt_prob=1.0), ValueError, ["gt_prob", "< 1", "1.0"]),
