@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,20 @@ def threads() -> Iterator[Callable[[int], None]]:
 def _skip_without_pipeline() -> None:
     for module in ("timm", "segmentation_models_pytorch", "lightning_fabric"):
         pytest.importorskip(module, reason="needs the pipeline extra")
+
+
+@pytest.fixture
+def no_pydensecrf() -> Iterator[None]:
+    """As if nobody had imported pydensecrf: `wsss_fast.compat.install` may take its place in a test."""
+
+    def taken_out() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "pydensecrf"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken_out()
+    yield
+    taken_out()
+    sys.modules.update(before)
 
 
 @pytest.fixture(scope="session")
