@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,20 @@ def sizes_from_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """``torch.compile(fullgraph=True)`` takes sizes that depend on data; before torch 2.10 if told so."""
     if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
         monkeypatch.setattr("torch._dynamo.config.capture_dynamic_output_shape_ops", True)
+
+
+@pytest.fixture
+def no_pydensecrf() -> Iterator[None]:
+    """As if nobody had imported pydensecrf: `wsss_fast.compat.install` may take its place in a test."""
+
+    def taken_out() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == "pydensecrf"]
+        return {name: sys.modules.pop(name) for name in names}
+
+    before = taken_out()
+    yield
+    taken_out()
+    sys.modules.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -55,13 +55,13 @@ def _name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_name)
+@pytest.mark.usefixtures("no_pydensecrf")
 def test_blocks_work(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From top to bottom: Python runs, files are written, commands are run or at least parsed."""
     monkeypatch.chdir(tmp_path)
     for folder in ("configs", "benchmarks", "scripts", "python_tests"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     scope: dict[str, object] = {"__name__": "__main__"}
-    modules = set(sys.modules)
     for block in blocks(path):
         if block.language == "python":
             exec(compile(block.text, path.name, "exec"), scope)
@@ -71,9 +71,6 @@ def test_blocks_work(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert not block.language, f"a block of {block.language!r}, which no test knows"
             for line in _commands(block.text):
                 _use_command(line)
-    for name in set(sys.modules) - modules:  # of `compat.install`
-        if name.partition(".")[0] == "pydensecrf":
-            del sys.modules[name]
 
 
 def _use_yaml(block: Block) -> None:

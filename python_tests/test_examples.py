@@ -65,12 +65,9 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("module", sorted(set(ALL) - OF_STEPS))
-def test_examples_run(module: str, ground: Path) -> None:
-    names = set(sys.modules)
+@pytest.mark.usefixtures("ground", "no_pydensecrf")
+def test_examples_run(module: str) -> None:
     _run(ALL[module])
-    for name in set(sys.modules) - names:  # what `compat.install` has put there
-        if name.partition(".")[0] == "pydensecrf":
-            del sys.modules[name]
 
 
 def test_examples_of_the_steps_run(tmp_path: Path) -> None:
@@ -157,3 +154,47 @@ def test_the_list_of_public_names_is_whole() -> None:
     for name, command in COMMANDS.items():
         module = f"wsss_fast.{command.module}"
         assert command.function in names_of(module), f"the function of `wsss-fast {name}`"
+
+
+# What the text of an op says, by a word that none can do without.
+_SAID = {
+    "shapes": r"\[N,",
+    "dtypes": r"float32",
+    "devices": r"CUDA|GPU",
+    "errors": r"Raises",
+    "gradient": r"[Dd]ifferentiable|Gradient|no_grad",
+    "determinism": r"same bits|deterministic|Determinism",
+    "cost": r"\bCost|\bcosts?\b",
+    "source": r"\b(19|20)\d\d\b",
+    "example": r">>> ",
+}
+_OPS = [
+    "wsss_fast.crf",
+    "wsss_fast.PermutohedralLattice",
+    "wsss_fast.random_walk",
+    "wsss_fast.path_affinity",
+    "wsss_fast.fuse_cams",
+    "wsss_fast.tta_merge",
+    "wsss_fast.nn.AffinityDisplacementLoss",
+    "wsss_fast.nn.DenseCRF",
+    "wsss_fast.nn.DenseCRFLoss",
+    "wsss_fast.nn.TTA",
+]
+
+
+@pytest.mark.parametrize("name", _OPS)
+def test_the_text_of_an_op_says_all(name: str) -> None:
+    value = public_objects()[name]
+    text = _docstrings_of(value) if inspect.isclass(value) else value.__doc__ or ""
+    lacking = [what for what, word in _SAID.items() if not re.search(word, text)]
+    assert not lacking, f"{name}: expected its docstring to tell of {', '.join(lacking)}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in public_objects() if name.count(".") == 1))
+def test_arguments_are_described(name: str) -> None:
+    """Each argument of what the package exports at its top stands under ``Args``."""
+    value = public_objects()[name]
+    arguments = inspect.signature(value).parameters
+    text = value.__doc__ or ""
+    lacking = [argument for argument in arguments if not re.search(rf"^ +{argument}: ", text, re.MULTILINE)]
+    assert not lacking, f"{name}: expected a line for {', '.join(lacking)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import os
 import pickle
@@ -27,12 +26,6 @@ from wsss_fast.files import DataError
 
 def listing(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
-
-
-def test_examples_in_the_docstrings_run() -> None:
-    result = doctest.testmod(files)
-    assert result.attempted >= 5
-    assert result.failed == 0
 
 
 def test_atomic_path_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> None:

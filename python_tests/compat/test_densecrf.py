@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib
 import inspect
 import pickle
@@ -678,10 +677,3 @@ def test_what_only_inference_can_refuse() -> None:
     d.addPairwiseGaussian(sxy=1e-9, compat=3)
     with pytest.raises(ValueError, match=r"features.*deviations"):
         d.inference(1)
-
-
-@pytest.mark.parametrize("name", ["densecrf", "eigen"])
-def test_the_examples_run(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"wsss_fast.compat.pydensecrf.{name}"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -102,12 +102,3 @@ def test_pickles_do_not_need_install() -> None:
         print([s for s in strings if isinstance(s, str) and "pydensecrf" in s])
     """
     assert run(code) == "['wsss_fast.compat.pydensecrf.densecrf']"
-
-
-def test_the_example_runs() -> None:
-    code = """
-        import doctest, wsss_fast.compat
-        result = doctest.testmod(wsss_fast.compat)
-        print(result.attempted > 0, result.failed)
-    """
-    assert run(code) == "True 0"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -223,9 +221,3 @@ def test_bad_input(call: Callable[[], Any], error: type[Exception], words: list[
         call()
     for word in words:
         assert word in str(caught.value)
-
-
-def test_the_examples_run() -> None:
-    result = doctest.testmod(importlib.import_module("wsss_fast.compat.pydensecrf.utils"))
-    assert result.attempted > 0
-    assert result.failed == 0

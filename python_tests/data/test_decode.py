@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,6 @@ pytest.importorskip("PIL", reason="needs the pipeline extra")
 
 from PIL import Image
 
-from wsss_fast.data import decode
 from wsss_fast.data.decode import find_images, read_image
 from wsss_fast.files import DataError
 
@@ -22,12 +20,6 @@ def photograph(height: int = 40, width: int = 60) -> np.ndarray:
     """A smooth picture with different colours in its corners."""
     corners = np.array([[[230, 20, 30], [20, 200, 40]], [[30, 40, 220], [240, 240, 250]]], np.uint8)
     return cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def test_examples_in_the_docstrings_run() -> None:
-    result = doctest.testmod(decode)
-    assert result.attempted
-    assert not result.failed
 
 
 @pytest.mark.parametrize("name", ["a b.png", "größe.bmp", "図.tif", "x.jpg", "x.JPEG", "x.webp"])

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import doctest
-import importlib
-
 import pytest
 import torch
 from conftest import close
@@ -270,9 +267,3 @@ def test_bad_input(boundary: Tensor, radius: int, error: type[Exception], messag
 def test_offsets_of_bad_radius(radius: int, error: type[Exception]) -> None:
     with pytest.raises(error, match="radius: expected an integer"):
         wsss_fast.path_offsets(radius)
-
-
-def test_documentation_examples_run() -> None:
-    result = doctest.testmod(importlib.import_module("wsss_fast.ops.path_affinity"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 import signal
 import subprocess
@@ -482,10 +480,3 @@ def test_bad_tensors(cam, boundary, error: type[Exception], message: str) -> Non
 def test_bad_options(options: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         wsss_fast.random_walk(GOOD_CAM, GOOD_BOUNDARY, **options)  # type: ignore[call-overload]
-
-
-@cpu_only(reason="examples are of the CPU")
-def test_documentation_examples_run() -> None:
-    result = doctest.testmod(importlib.import_module("wsss_fast.ops.random_walk"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 import subprocess
 import sys
@@ -566,10 +564,3 @@ def test_bad_use_of_the_module(act, kind, parts):
         act()
     for part in parts:
         assert part in str(error.value)
-
-
-@pytest.mark.parametrize("module", ["wsss_fast.ops.tta", "wsss_fast.nn.tta"])
-def test_docstring_examples_run(module):
-    result = doctest.testmod(importlib.import_module(module))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import close
-from devices import cpu_only, gradcheck, on_device
+from devices import gradcheck, on_device
 from torch import Tensor
 
 from wsss_fast import check_values, unary_from_labels, unary_from_probs
@@ -129,10 +127,3 @@ def test_a_bad_value_becomes_nan() -> None:
     for bad in (-0.1, 1.1, torch.nan):
         unary = unary_from_probs(torch.tensor([0.5, bad]).reshape(2, 1, 1)).flatten()
         torch.testing.assert_close(unary, torch.tensor([math.log(2), torch.nan]), equal_nan=True)
-
-
-@cpu_only(reason="the examples print tensors without a device")
-def test_the_examples_run() -> None:
-    result = doctest.testmod(importlib.import_module("wsss_fast.ops.unary"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -47,6 +47,9 @@ class TTA(nn.Module):
     pixels, for an answer of the network that is not as above, and for NaN or infinities in it; these are NaN
     in the mean on CUDA, where they are looked for only under :func:`wsss_fast.check_values`.
 
+    Cost: a forward pass of the network for each scale and orientation, all logits in memory, and one pass
+    of :func:`wsss_fast.tta_merge`, which gives the same bits at any number of threads.
+
     Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed: The Three-Step Approach to Weakly Supervised Semantic
     Segmentation, CVPR LID workshop 2020 (scales 0.5, 1, 2 with flips: 6 predictions).
 
