@@ -333,6 +333,10 @@ def write_npz(path: PathLike, *, compress: bool = False, **arrays: np.ndarray) -
         (np.savez_compressed if compress else np.savez)(file, **values)  # type: ignore[arg-type]
 
 
+# The last of kinds of compression and encryption that Python does not know.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError)
+
+
 def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
     """The arrays of an .npz file: all of them, or those of the given names.
 
@@ -358,7 +362,7 @@ def read_npz(path: PathLike, *names: str) -> dict[str, np.ndarray]:
             found = {name: arrays[name] for name in names or arrays.files}
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (*_BROKEN_ZIP, OSError, EOFError, ValueError, KeyError, SyntaxError, MemoryError) as error:
         raise DataError(path, f"expected {kind}, got: {error}") from error
     others = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
     if others:  # NumPy gives the bytes of what is no array

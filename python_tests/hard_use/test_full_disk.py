@@ -14,14 +14,12 @@ pytest.importorskip("jsonargparse", reason="needs the pipeline extra")
 pytest.importorskip("pycocotools", reason="needs the pipeline extra")
 
 from odd_images import PNG
-from small_disk import NO_SPACE, disk, fill
+from small_disk import NO_SPACE, fill
 
 from wsss_fast.cli import main
 from wsss_fast.config import Config
 from wsss_fast.config_file import save
 from wsss_fast.files import write_mask
-
-__all__ = ["disk"]
 
 PAGE = 4096
 """What a file takes at least of such a disk."""
