@@ -188,7 +188,7 @@ def recipe(name: str) -> Path:
     package = Path(__file__).parent
     folders = (package / "configs", package.parent / "configs")
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
+        if os.path.isfile(folder / f"{name}.yaml"):  # of a name that is too long there is none
             return folder / f"{name}.yaml"
     raise FileNotFoundError(f"{name}.yaml: expected it in {folders[0]} or {folders[1]}")
 

@@ -41,7 +41,6 @@ import wsss_fast.config_file
 import wsss_fast.data
 import wsss_fast.metrics
 from wsss_fast import run_summary
-from wsss_fast._report_pictures import picture_row
 from wsss_fast.cli import COMMANDS, main
 from wsss_fast.config import BackboneConfig, CamsConfig, Config, ConfigError, DataConfig, ShapesConfig
 from wsss_fast.config_file import read_values, recipe, save, to_yaml
@@ -108,7 +107,6 @@ def test_damaged_files(finished_run: Config, reader: str, tmp_path: Path) -> Non
         damage(path)
         with pytest.raises(DataError, match="expected") as caught:
             read(path)
-            pytest.fail(f"{kind} passed")
         assert str(caught.value).startswith(f"{path}: "), kind
         assert "\n" not in str(caught.value), kind
         counted.tried("files of earlier steps")
@@ -215,7 +213,6 @@ def tried(table: str, cases: Sequence[Case]) -> None:
     for number, (call, kind, name) in enumerate(cases):
         with pytest.raises(kind) as caught:
             call()
-            pytest.fail(f"case {number}, {name}: passed")
         message = str(caught.value)
         assert re.match(rf"{name}\b.*: expected ", message, re.DOTALL), (number, message)
         counted.tried(table)
@@ -407,7 +404,7 @@ def test_networks() -> None:
     ]
     for name in ("nope", "resnet50.nope", "vit_tiny_patch16_224", "../test_resnet", "hf-hub:x/y"):
         config = BackboneConfig(name=name)
-        cases += [(lambda c=config: Classifier(c, 2), ConfigError, r"backbone\.name")]
+        cases += [(lambda c=config: Classifier(c, 2), ConfigError, r"backbone\.(name|output_stride)")]
         cases += [(lambda c=config: IRNet(c), ConfigError, r"backbone\.(name|output_stride)")]
         cases += [(lambda c=config: segmenter(c, 2), ConfigError, r"segmenter\.backbone\.name")]
     for weights in ("nope.pth", "/dev/null/x.pth", str(Path(__file__)), "x" * 5000):

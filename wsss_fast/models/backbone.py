@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -168,7 +169,7 @@ def read_weights(config: BackboneConfig) -> State:
     if config.weights == "package":
         return _package_weights(config)
     path = Path(config.weights).expanduser()
-    if not path.is_file():
+    if not os.path.isfile(path):  # no error either for a name that is too long
         raise WeightsError(
             f"backbone.weights: expected 'none', 'timm', 'package' or a weight file, got {config.weights!r}, "
             "which does not exist"
