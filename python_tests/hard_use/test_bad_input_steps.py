@@ -97,7 +97,7 @@ def test_damaged_files(finished_run: Config, reader: str, tmp_path: Path) -> Non
     shutil.copy(good, path)
     read(path)
     for kind, damage in damages.items():
-        if reader == "read_boundary" and kind in ("boundary too many", "boundary of text"):
+        if reader == "read_boundary" and kind == "boundary too many":
             continue  # it is one map, and of any size
         if path.is_symlink() or path.is_file():
             path.unlink()
@@ -173,7 +173,8 @@ def test_damaged_outputs_of_earlier_steps(
     assert main([name, "--config", str(tmp_path / "c")]) == 1
     said = capsys.readouterr().err
     (line,) = [line for line in said.splitlines() if "error:" in line]
-    assert line.partition("wsss-fast")[2].startswith(f" {name}: error: {path}: expected "), said
+    assert line.partition("wsss-fast")[2].startswith(f" {name}: error: {path}: "), said
+    assert "expected" in line
     assert "Traceback" not in said
     counted.tried("the command")
 
