@@ -88,7 +88,11 @@ def _parsed(path: PathLike, text: str) -> object:
             return node
 
     try:
-        return yaml.load(text, Loader)
+        loader = Loader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     # Beside its own errors the library lets through what its conversions raise (KeyError for `!!bool x`).
     except Exception as error:
         got = " ".join(str(error).split()) if isinstance(error, yaml.YAMLError) else repr(error)
@@ -213,7 +217,7 @@ def recipe(name: str) -> Path:
     package = Path(__file__).parent
     folders = (package / "configs", package.parent / "configs")
     for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
+        if os.path.isfile(folder / f"{name}.yaml"):  # of a name that is too long there is none
             return folder / f"{name}.yaml"
     raise FileNotFoundError(f"{name}.yaml: expected it in {folders[0]} or {folders[1]}")
 

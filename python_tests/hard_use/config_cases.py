@@ -215,7 +215,7 @@ _BY_SECTION: dict[str, dict[str, list[str]]] = {
         "weight": _NOT_NEGATIVE,
         "sxy": _DEVIATION,
         "srgb": _DEVIATION,
-        "scale": _SCALE[:3] + ["1.1"],
+        "scale": [*_SCALE[:3], "1.1"],
     },
     "evaluate": {"boundary_width": _INSIDE},
     "report": {"images": ["-1"]},

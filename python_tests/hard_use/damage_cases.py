@@ -83,7 +83,7 @@ def of_maps(name: str) -> dict[str, Damage]:
         "of text": lambda maps: np.array(["x"] * len(maps)),
         "complex": lambda maps: maps.astype(np.complex64),
         "integers": lambda maps: maps.astype(np.int64),
-        "of NaN": lambda maps: np.where(np.arange(maps.shape[2]) == 1, np.nan, maps).astype(maps.dtype),
+        "of NaN": lambda maps: np.where(np.arange(maps.shape[-1]) == 1, np.nan, maps).astype(maps.dtype),
         "infinite": lambda maps: maps + maps.dtype.type(np.inf),
         "of no row": lambda maps: maps[:, :0],
         "too many": lambda maps: np.concatenate([maps, maps[:1]]),

@@ -1,10 +1,10 @@
-"""Bad input to the command: one message that names the key or file, exit code 1 or 2, nothing half-written."""
+"""Bad input to the command: one message that names the key or file, its exit code, and nothing is begun."""
 
 from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import field, is_dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -28,11 +28,10 @@ from wsss_fast import cli
 from wsss_fast.cli import COMMANDS, main
 from wsss_fast.config import Config, ConfigError
 from wsss_fast.config_file import build, flat, key_types
+from wsss_fast.prepare import command
 
 KEYS = key_types()
 SECTIONS = get_type_hints(Config)
-REFUSED = "refused"
-
 Outcome = Callable[..., str]
 
 
@@ -43,18 +42,16 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Outcome]:
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Outcome:
     """``refused(name, *arguments, says=...)``: the message, after a look that it is one, and that nothing was
     begun."""
     folder = tmp_path / "cwd"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    for command in COMMANDS.values():
-        stand_in = types.ModuleType(command.module)
-        setattr(stand_in, command.function, lambda config: pytest.fail(f"started with {config}"))
-        monkeypatch.setitem(sys.modules, f"wsss_fast.{command.module}", stand_in)
+    for step in COMMANDS.values():
+        stand_in = types.ModuleType(step.module)
+        setattr(stand_in, step.function, lambda config: pytest.fail(f"started with {config}"))
+        monkeypatch.setitem(sys.modules, f"wsss_fast.{step.module}", stand_in)
 
     def check(name: str, *arguments: str, says: str, code: int = 2) -> str:
         assert main([name, *arguments]) == code, arguments
@@ -65,7 +62,7 @@ def refused(
         counted.tried("the command")
         return said.err
 
-    yield check
+    return check
 
 
 def check_message(text: str, name: str, says: str) -> None:
@@ -81,7 +78,7 @@ def check_message(text: str, name: str, says: str) -> None:
 
 
 @pytest.fixture
-def one_section(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def one_section(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """``one_section(name)``: parse with the options of that section alone, which takes a tenth of the time.
 
     The parser is made as ever, of a config that has nothing else; all after it is unchanged.
@@ -103,7 +100,7 @@ def one_section(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Non
         monkeypatch.setattr(cli, "_config_parser", again)
 
     whole = cli._config_parser
-    yield choose
+    return choose
 
 
 def test_the_tables_have_every_key() -> None:
@@ -193,3 +190,93 @@ def test_bad_files(kind: str, refused: Outcome, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_bytes(content)
     assert str(path) in refused("make-cams", "--config", str(path), says=says)
+
+
+@pytest.mark.parametrize("position", range(len(TOGETHER)))
+def test_values_that_do_not_go_together(position: int, refused: Outcome, tmp_path: Path) -> None:
+    """By the parser of all keys, so that every command has one."""
+    key, values = TOGETHER[position]
+    name = [name for name in COMMANDS if name != "demo"][position]
+    refused(name, *(f"--{k}={v}" for k, v in values.items()), says=key)
+
+
+ARGUMENTS: list[tuple[list[str], str]] = [
+    (["--nope=1"], "--nope=1: expected a key"),
+    (["--crf.nope", "1"], "--crf.nope: expected a key"),
+    (["--seed.x=1"], "--seed.x: expected a key"),
+    (["stray"], "stray: expected a key"),
+    (["--seed"], "--seed: expected one argument"),
+    (["--seed=!!bool x"], "'--seed=!!bool x'"),
+    (["--config="], "--config: expected"),
+    (["--config", "."], ".: expected a config file, got a folder"),
+    (["--config", "a\0b"], "a\\x00b: expected a config file"),
+    (["--config", "x" * 300], "expected a config file"),
+    (["--config", "/dev/zero"], "/dev/zero: expected a config file, got one of more than"),
+    (["--config", "nope.yaml"], "nope.yaml: expected a config file, got no such file"),
+    (["--strict", "--data.strict=3"], "data.strict: expected true or false"),
+]
+
+
+@pytest.mark.parametrize("position", range(len(ARGUMENTS)))
+def test_bad_arguments(position: int, refused: Outcome) -> None:
+    arguments, says = ARGUMENTS[position]
+    refused("make-cams", *arguments, says=says)
+
+
+# --- prepare -------------------------------------------------------------------------------------------
+
+TEXTS = ["", " ", "a\0b", "a\nb", "\x1b[31m", "\udcff"]
+COMMON: dict[str, list[str]] = {
+    "source": [*TEXTS, "nope", "a-file", "x" * 300],
+    "destination": [*TEXTS, "a-file"],
+    "workers": ["-1", "x", "1.5", "", "null", "1025", "1" + "0" * 30, "9" * 5000, "[1]", "true", ".nan"],
+    "check": ["x", "", "null", "1"],
+    "unlabelled": ["x", "", "null", "1"],
+    "strict": ["x", "2", "null", ""],
+}
+"""Values that the options of all kinds of `prepare` do not take."""
+
+OWN: dict[str, dict[str, list[str]]] = {
+    "lid": {"val-masks": TEXTS, "classes-file": TEXTS},
+    "voc": {"train-list": TEXTS, "val-list": TEXTS, "train-masks": TEXTS, "val-masks": TEXTS},
+    "coco": {"year": ["x", "2015", "", "[2014]"], "train-masks": ["x", "2", "null"]},
+    "folder": {"train-split": TEXTS, "val-split": TEXTS},
+}
+"""And those of one kind."""
+
+
+@pytest.mark.parametrize("what", OWN)
+def test_bad_options_of_prepare(what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, file = tmp_path / "source", tmp_path / "a-file"
+    source.mkdir()
+    file.write_text("x")
+    for option, values in {**COMMON, **OWN[what]}.items():
+        for value in values:
+            given = {"source": str(source), "destination": str(tmp_path / "out")}
+            given[option] = str(file) if value == "a-file" else value
+            assert main(["prepare", what, *(f"--{key}={of}" for key, of in given.items())]) == 2
+            check_message(capsys.readouterr().err, "prepare", option)
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["a-file", "source"]
+            counted.tried("the command")
+
+
+def test_bad_options_of_prepare_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key, hint in KEYS.items():
+        section, _, _ = key.partition(".")
+        if section != "data":
+            continue
+        for text in [*as_options(hint), *OUT_OF_RANGE.get(key, [])]:
+            assert main(["prepare", "check", f"--destination={tmp_path / 'out'}", f"--{key}={text}"]) == 2
+            check_message(capsys.readouterr().err, "prepare", key)
+            assert list(tmp_path.iterdir()) == []
+            counted.tried("the command")
+
+
+def test_the_tables_have_every_option_of_prepare() -> None:
+    for what in command._WHAT:
+        options = set(command._types(command._parser(what))) - {"-h", "config", "print_shtab"}
+        if what == "check":
+            of_data = {key for key in KEYS if key.startswith("data.")}
+            assert options - {"data", "data.shapes"} == {*COMMON, *of_data} - {"source", "unlabelled"}
+        else:
+            assert options == {*COMMON, *OWN[what]}, what

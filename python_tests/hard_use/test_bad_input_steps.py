@@ -97,7 +97,7 @@ def test_damaged_files(finished_run: Config, reader: str, tmp_path: Path) -> Non
     shutil.copy(good, path)
     read(path)
     for kind, damage in damages.items():
-        if reader == "read_boundary" and kind in ("boundary too many", "boundary of text"):
+        if reader == "read_boundary" and kind == "boundary too many":
             continue  # it is one map, and of any size
         if path.is_symlink() or path.is_file():
             path.unlink()
@@ -107,7 +107,6 @@ def test_damaged_files(finished_run: Config, reader: str, tmp_path: Path) -> Non
         damage(path)
         with pytest.raises(DataError, match="expected") as caught:
             read(path)
-            pytest.fail(f"{kind} passed")
         assert str(caught.value).startswith(f"{path}: "), kind
         assert "\n" not in str(caught.value), kind
         counted.tried("files of earlier steps")
@@ -174,7 +173,8 @@ def test_damaged_outputs_of_earlier_steps(
     assert main([name, "--config", str(tmp_path / "c")]) == 1
     said = capsys.readouterr().err
     (line,) = [line for line in said.splitlines() if "error:" in line]
-    assert line.partition("wsss-fast")[2].startswith(f" {name}: error: {path}: expected "), said
+    assert line.partition("wsss-fast")[2].startswith(f" {name}: error: {path}: "), said
+    assert "expected" in line
     assert "Traceback" not in said
     counted.tried("the command")
 
@@ -214,7 +214,6 @@ def tried(table: str, cases: Sequence[Case]) -> None:
     for number, (call, kind, name) in enumerate(cases):
         with pytest.raises(kind) as caught:
             call()
-            pytest.fail(f"case {number}, {name}: passed")
         message = str(caught.value)
         assert re.match(rf"{name}\b.*: expected ", message, re.DOTALL), (number, message)
         counted.tried(table)
@@ -406,7 +405,7 @@ def test_networks() -> None:
     ]
     for name in ("nope", "resnet50.nope", "vit_tiny_patch16_224", "../test_resnet", "hf-hub:x/y"):
         config = BackboneConfig(name=name)
-        cases += [(lambda c=config: Classifier(c, 2), ConfigError, r"backbone\.name")]
+        cases += [(lambda c=config: Classifier(c, 2), ConfigError, r"backbone\.(name|output_stride)")]
         cases += [(lambda c=config: IRNet(c), ConfigError, r"backbone\.(name|output_stride)")]
         cases += [(lambda c=config: segmenter(c, 2), ConfigError, r"segmenter\.backbone\.name")]
     for weights in ("nope.pth", "/dev/null/x.pth", str(Path(__file__)), "x" * 5000):

@@ -186,7 +186,7 @@ def read_weights(config: BackboneConfig) -> State:
     if config.weights == "package":
         return _package_weights(config)
     path = Path(os.path.expanduser(config.weights))
-    if not path.is_file():
+    if not os.path.isfile(path):  # no error either for a name that is too long
         raise WeightsError(
             f"backbone.weights: expected 'none', 'timm', 'package' or a weight file, got {config.weights!r}, "
             "which does not exist"

@@ -12,7 +12,7 @@ from wsss_fast._folder_lock import hold
 from wsss_fast._option_errors import explain
 from wsss_fast.config import ConfigError, DataConfig
 from wsss_fast.config._types import check_type, shown
-from wsss_fast.config_file import build, flat, read_values
+from wsss_fast.config_file import build, flat, key_types, read_values
 from wsss_fast.prepare._examine import Check
 from wsss_fast.prepare._report import Report
 from wsss_fast.prepare._split import Settings, Unlabelled
@@ -143,10 +143,12 @@ def _parse(what: str, arguments: Sequence[str]) -> dict[str, Any] | None:
 
 def _types(parser: Any) -> dict[str, Any]:
     """The options with their types, as they are written."""
-    found = {}
+    known = key_types()  # those of a reader are keys of the config too
+    found: dict[str, Any] = {}
     for action in parser._actions:
-        for option in action.option_strings[-1:]:
-            found[option.removeprefix("--")] = getattr(action, "_typehint", None) or action.type or str
+        for option in action.option_strings[:1]:
+            name = option.removeprefix("--").removesuffix("+")
+            found[name] = known.get(name) or getattr(action, "_typehint", None) or action.type or str
     return found
 
 
