@@ -103,7 +103,7 @@ def test_a_run_of_odd_names_in_an_odd_folder(
     """Every step, evaluation and report; the output is a relative path through a link and upwards."""
     world = tmp_path / "world"
     root = make_folder(world / "data %s {} [a]* \u56f3", list(NAMES.values()), size=32, split=True)
-    odd = "\u5b9f\u884c gro\u0308\u00df [x]* %d {0} 'q' \U0001f408\n"
+    odd = "\u5b9f\u884c gro\u0308\u00df [x]* %d {0} 'q' \U0001f408"
     (world / "real/deep").mkdir(parents=True)
     (world / "real" / odd).mkdir()
     (world / "link").symlink_to("real/deep")
@@ -185,7 +185,10 @@ def test_an_output_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture
     """It is told before anything is made: the library for weights would fail after the first training."""
     output = tmp_path / os.fsdecode(b"caf\xe9")
     assert main(["make-cams", f"--output={output}"]) == 2
-    assert r"output: expected a path that is UTF-8, got" in capsys.readouterr().err
+    assert (
+        "output: expected a text, UTF-8, not blank, without control characters, got"
+        in capsys.readouterr().err
+    )
     assert list(tmp_path.iterdir()) == []
 
 

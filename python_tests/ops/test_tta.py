@@ -541,7 +541,7 @@ BAD_MODULE: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: TTA(Network(), (1, 0)), ValueError, ["scales[1]: expected a finite number > 0", "got 0"]),
     (lambda: TTA(Network(), (math.nan,)), ValueError, ["scales[0]", "got nan"]),
     (lambda: TTA(Network(), hflip=1), TypeError, ["hflip: expected True or False", "got 1"]),
-    (lambda: TTA(Network(), stride=0), ValueError, ["stride: expected an integer in [1, 2147483647]", "got 0"]),
+    (lambda: TTA(Network(), stride=0), ValueError, ["stride: expected an integer in [1,", "got 0"]),
     (lambda: TTA(Network(), activation="tanh"), ValueError, ["activation: expected one of", "'tanh'"]),
     (lambda: TTA(Network(), output="map"), ValueError, ["output: expected one of", "'map'"]),
     (lambda: TTA(Network())([1]), TypeError, ["image: expected a tensor [N,3,H,W]", "got a list"]),

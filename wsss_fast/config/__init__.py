@@ -126,8 +126,6 @@ class Config:
     def __post_init__(self) -> None:
         check_types("", self)
         self.output = os.path.expanduser(self.output)
-        # The library that reads weights takes no other.
-        check(not re.search("[\ud800-\udfff]", self.output), "output", "a path that is UTF-8", self.output)
         if self.threads is not None:
             check_within("", self, 1, 1024, "threads")
         if self.person.has_classifier:

@@ -11,5 +11,5 @@ class ConfigError(ValueError):
     ...     CamsConfig(scales=[])
     ... except ConfigError as error:
     ...     print(error)
-    cams.scales: expected positive numbers, got []
+    cams.scales: expected positive numbers, from 0.01 to 100, got []
     """

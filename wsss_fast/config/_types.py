@@ -10,6 +10,7 @@ import typing
 from collections.abc import Hashable
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal
+from unicodedata import category
 
 from wsss_fast.config._errors import ConfigError
 
@@ -27,7 +28,7 @@ def check_type(key: str, hint: Any, value: object) -> None:
     """Raise `ConfigError` for a value that is not of the type of a key.
 
     Types are taken strictly, as the files of a run give them back: a list is no tuple, true is no integer.
-    Numbers are finite; texts are not blank, and of characters that can be printed and written as UTF-8.
+    Numbers are finite; texts are not blank, UTF-8, and without control characters.
     """
     if not _fits(hint, value):
         raise ConfigError(f"{key}: expected {_expected(hint, value)}, got {shown(value)}")
@@ -36,6 +37,7 @@ def check_type(key: str, hint: Any, value: object) -> None:
 def describe_type(hint: Any) -> str:
     """A type of the config in words.
 
+    >>> from wsss_fast.config._types import describe_type
     >>> describe_type(list[float]), describe_type(str | None)
     ("a list of numbers such as '[1, 0.5]'", 'a text or null')
     """
@@ -60,6 +62,7 @@ def describe_type(hint: Any) -> str:
 def shown(value: object) -> str:
     """A value as an error writes it: as Python does, and cut where that is long.
 
+    >>> from wsss_fast.config._types import shown
     >>> shown([0.5, "x"]), shown(10**3000)
     ("[0.5, 'x']", 'an integer of 9966 bits')
     """
@@ -70,6 +73,7 @@ def shown(value: object) -> str:
 def printable(text: str) -> str:
     r"""Text with escapes in place of what a terminal would obey or could not show; line ends stay.
 
+    >>> from wsss_fast.config._types import printable
     >>> printable("a\x1b[31m\0")
     'a\\x1b[31m\\x00'
     """
@@ -124,8 +128,10 @@ def _is_number(value: object) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    # Surrogates, which stand for bytes of a command line that are no UTF-8, are not printable either.
-    return text.isprintable() and not text.isspace() and text != ""
+    # Cs: surrogates, which stand for bytes of a command line that are no UTF-8. Zl and Zp end lines as Cc do.
+    return (
+        not text.isspace() and text != "" and not any(category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
+    )
 
 
 def _expected(hint: Any, value: object) -> str:
@@ -133,7 +139,7 @@ def _expected(hint: Any, value: object) -> str:
     words = describe_type(hint)
     items: list[object] = value if isinstance(value, list) else [value]
     if any(isinstance(item, str) and not _is_plain(item) for item in items) and "text" in words:
-        return f"{words}, not blank and of printable characters"
+        return f"{words}, UTF-8, not blank, without control characters"
     if any(_is_number(item) for item in items) and ("number" in words or "integer" in words):
         return f"{words}, finite" if "number" in words else f"{words} of at most {MAX_INTEGER}"
     return words

@@ -33,7 +33,7 @@ def check_masks(prediction: np.ndarray, truth: np.ndarray, n_classes: int) -> No
     >>> check_masks(np.uint8([[0, 2]]), np.uint8([[255, 1]]), n_classes=2)
     Traceback (most recent call last):
     ...
-    ValueError: prediction: expected class ids 0 to 1, got 2
+    ValueError: prediction: expected class ids 0 to 1, got 2 and the like in 1 of 2 pixels
     """
     check_n_classes(n_classes)
     _check_type("prediction", prediction)
