@@ -13,6 +13,7 @@ namespace {
 
 std::atomic<std::uintptr_t> from{0}, to{0};
 std::atomic<long> seen{0}, fails{0};
+std::atomic<bool> objects_too{false};
 
 bool refused(void* caller) {
     const auto at = reinterpret_cast<std::uintptr_t>(caller);
@@ -29,8 +30,10 @@ Function* next(const char* name) {
 
 extern "C" {
 
-// Counts anew; fail 0 fails none.
-void fail_allocation(std::uintptr_t begin, std::uintptr_t end, long fail) {
+// Counts anew; fail 0 fails none. Without `objects` only aligned arrays count, not what `new`
+// makes.
+void fail_allocation(std::uintptr_t begin, std::uintptr_t end, long fail, bool objects) {
+    objects_too = objects;
     from = begin;
     to = end;
     seen = 0;
@@ -54,6 +57,6 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
 
 void* operator new(std::size_t size) {
     static auto* const real = next<void*(std::size_t)>("_Znwm");
-    if (refused(__builtin_return_address(0))) throw std::bad_alloc();
+    if (objects_too && refused(__builtin_return_address(0))) throw std::bad_alloc();
     return real(size);
 }

@@ -192,7 +192,8 @@ def test_a_signal_handler_that_forks_inside_a_call(count):
         SCRIPT
         + f"""
 torch.set_num_threads({count})
-expected = answers()
+few = ["crf_probs", "random_walk", "fuse_cams"]
+expected = answers(few)
 statuses = []
 
 def handler(*_):
@@ -214,7 +215,7 @@ def call():
     return sha256(labels.numpy().tobytes()).hexdigest()
 
 right = call()
-for after in (0.06, 0.11, 0.15):
+for after in (0.06, 0.11):
     signal.setitimer(signal.ITIMER_REAL, after)
     try:
         answer = call()
@@ -225,8 +226,8 @@ for after in (0.06, 0.11, 0.15):
         assert answer == right
     if forked:
         torch.set_num_threads(1)
-        os._exit(0 if answers() == expected and call() == right else 1)
-assert statuses == [0] * 3, statuses
+        os._exit(0 if answers(few) == expected and call() == right else 1)
+assert statuses == [0] * 2, statuses
 """
     )
 
@@ -254,6 +255,18 @@ for name in CASES:
     assert os.waitpid(pid, 0)[1] == 0, name
 """
     )
+
+
+def test_ctrl_c_ends_a_long_call_of_every_op_and_leaves_it_usable():
+    """The script checks that the next calls are right. About a second at most; twice that for machines that
+    others use too."""
+    script = (
+        "import sys; from hard_use.long_calls import main; sys.argv[1:] = ['--threads', '1', '16']; main()"
+    )
+    lines = check_script(script, timeout=300).splitlines()
+    print(*lines, sep="\n")
+    assert len(lines) >= 2 * 14
+    assert max(float(line.split()[2]) for line in lines) < 2
 
 
 def test_exit_after_use_and_in_threads():
