@@ -131,7 +131,7 @@ CASES ?= 700
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 fuzz: dev
 	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest python_tests/fuzz --timeout 0 --hypothesis-profile=long \
-		--hypothesis-seed=$(SEED) --fuzz-report benchmarks/results
+		--hypothesis-seed=$(SEED) --fuzz-report=benchmarks/results
 
 clean:
 	rm -rf build $(VENV)
