@@ -184,7 +184,7 @@ CASES ?= 700
 SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 fuzz: dev
 	FUZZ_CASES=$(CASES) $(BIN)/python -m pytest python_tests/fuzz --timeout 0 --hypothesis-profile=long \
-		--hypothesis-seed=$(SEED) --fuzz-report benchmarks/results
+		--hypothesis-seed=$(SEED) --fuzz-report=benchmarks/results
 
 $(VENV)/.docs: $(VENV)/.demo
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt '.[pipeline,weights,docs]'

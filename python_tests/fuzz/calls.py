@@ -112,7 +112,7 @@ def compats(draw: Draw, classes: int, most: float) -> Any:
     """Of any form; none of its numbers is above ``most``."""
     usual = log_uniform(min(0.5, most), min(10.0, most))
     size = draw(signed(st.one_of(usual, log_uniform(1e-6 * most, most, 0.0))))
-    form = draw(st.sampled_from(["scalar", "vector", "matrix"]))
+    form = draw(st.sampled_from(["matrix", "scalar", "vector", "matrix"]))
     if form == "scalar":
         return size
     shape = (classes,) if form == "vector" else (classes, classes)

@@ -28,7 +28,7 @@ _ALWAYS: dict[str, Any] = {
         HealthCheck.function_scoped_fixture,
     ],
 }
-settings.register_profile("ci", derandomize=True, max_examples=25, **_ALWAYS)
+settings.register_profile("ci", derandomize=True, max_examples=60, **_ALWAYS)
 settings.register_profile(
     "long", derandomize=False, max_examples=int(os.environ.get("FUZZ_CASES", "700")), **_ALWAYS
 )
@@ -38,6 +38,7 @@ _started = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    # With "=" before DIR: pytest would take it for a folder of tests otherwise, as it does not know this yet.
     parser.addoption("--fuzz-report", metavar="DIR", help="write the table of cases to a file there")
 
 

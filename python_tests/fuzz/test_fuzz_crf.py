@@ -22,7 +22,7 @@ def magnitude(energy: Tensor, terms: list[Term], q: Tensor) -> Tensor:
 
 
 @given(call=crf_calls())
-@cases()
+@cases(2)
 def test_each_update_is_that_of_the_reference(call: Call) -> None:
     # From the Q of one iteration less: over many iterations rounding errors may grow without bound, as mean
     # field with strong kernels has no stable solution, but one update magnifies them by a known factor.
