@@ -151,7 +151,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
         try:
             number = operator.index(value)
         except TypeError:  # some have an __index__ that raises this
-            raise TypeError(wrong(name, bounds, value)) from None
+            raise TypeError(wrong(name, bounds, describe(value))) from None
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))
     return number

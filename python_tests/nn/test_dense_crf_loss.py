@@ -182,8 +182,9 @@ def test_compiles_without_graph_break(scale: float, with_roi: bool) -> None:
 @traced
 def test_opcheck() -> None:
     image = problem(2, 3, 5, 6)[0]
+    probs, region = torch.rand(2, 4, 5, 6, dtype=torch.float64), torch.ones(2, 1, 5, 6, dtype=torch.float64)
     torch.library.opcheck(
-        torch.ops.wsss_fast.dense_crf_loss_features.default, (image, 3.0, 4.0, torch.float64)
+        torch.ops.wsss_fast.dense_crf_loss_features.default, (image, probs, region, 3.0, 4.0)
     )
 
 

@@ -7,7 +7,6 @@ A config file is YAML with the fields below; every value can be overridden on th
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
