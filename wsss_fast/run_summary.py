@@ -11,8 +11,9 @@ import torch
 
 from wsss_fast._versions import versions
 from wsss_fast.config import Config
-from wsss_fast.files import DataError, read_json, write_json
+from wsss_fast.files import write_json
 from wsss_fast.steps._cores import core_count, threads_of
+from wsss_fast.steps._metrics_file import mean_ious
 from wsss_fast.steps._ranks import ranks
 from wsss_fast.steps._states import read_state
 from wsss_fast.steps.run import steps_of
@@ -54,7 +55,7 @@ def write_run_summary(config: Config, command: str) -> None:
             "versions": versions(),
             "machine": _machine(config),
             "steps": steps,
-            "metrics": _mean_iou(path) if path.exists() else None,
+            "metrics": mean_ious(path) if path.exists() else None,
         },
     )
 
@@ -79,16 +80,3 @@ def _machine(config: Config) -> dict[str, Any]:
         "processes": ranks().world,
         "gpus": [torch.cuda.get_device_name(gpu) for gpu in gpus],
     }
-
-
-def _mean_iou(path: Path) -> dict[str, Any]:
-    metrics = read_json(path)
-    try:  # those of an earlier version have it too
-        return {
-            split: {key: stage["mean_iou"] for key, stage in result["stages"].items()}
-            for split, result in metrics["splits"].items()
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(
-            path, "expected metrics as evaluate writes them, got others; run `wsss-fast evaluate`"
-        ) from error

@@ -40,7 +40,6 @@ import wsss_fast.config
 import wsss_fast.config_file
 import wsss_fast.data
 import wsss_fast.metrics
-from wsss_fast import run_summary
 from wsss_fast.cli import COMMANDS, main
 from wsss_fast.config import BackboneConfig, CamsConfig, Config, ConfigError, DataConfig, ShapesConfig
 from wsss_fast.config_file import read_values, recipe, save, to_yaml
@@ -54,7 +53,7 @@ from wsss_fast.models.segmenter import segmenter
 from wsss_fast.report import _read_history as read_history
 from wsss_fast.steps._map_files import read_boundary
 from wsss_fast.steps._maps import MaskFolder, read_cams
-from wsss_fast.steps._metrics_file import read_metrics
+from wsss_fast.steps._metrics_file import mean_ious, read_metrics
 from wsss_fast.steps._soft_labels import SoftLabelFolder
 from wsss_fast.steps._states import read_state_file
 
@@ -84,7 +83,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object], dict[str, Damage]]] = {
     ),
     "read_state_file": (STATE, read_state_file, {**OF_ANY, **OF_STATE}),
     "read_metrics": (METRICS, read_metrics, {**OF_ANY, **OF_METRICS}),
-    "run_summary": (METRICS, run_summary._mean_iou, {**OF_ANY, **OF_JSON}),
+    "mean_ious": (METRICS, mean_ious, {**OF_ANY, **OF_JSON}),
     "read_history": (HISTORY, read_history, OF_HISTORY),
 }
 

@@ -186,8 +186,8 @@ def test_wrong_backbones_are_named(config: BackboneConfig, words: str) -> None:
 def test_checksum_is_compared(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(timm.create_model("test_resnet").state_dict(), path)
-    with pytest.raises(WeightsError, match=r"backbone.sha256: expected 00, got [0-9a-f]{64}"):
-        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path), sha256="00"))
+    with pytest.raises(WeightsError, match=r"backbone.sha256: expected 0{64}, got [0-9a-f]{64}"):
+        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path), sha256="0" * 64))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -180,8 +180,8 @@ def _with_person(finished: Config, output: Path, merge: str) -> Config:
 
     Its maps are taken out of those of make-cams and put into make-person-cams.
     """
-    person = PersonConfig(merge=merge, name="", threshold=0.4)  # type: ignore[arg-type]
-    person.name = open_images(finished.data, "train").classes[1]
+    name = open_images(finished.data, "train").classes[1]
+    person = PersonConfig(merge=merge, name=name, threshold=0.4)  # type: ignore[arg-type]
     classifier = replace(finished.classifier, exclude=[person.name])
     config = Config(**{**vars(finished), "output": str(output), "person": person, "classifier": classifier})
     for role in ("train", "val"):

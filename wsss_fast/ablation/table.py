@@ -7,11 +7,10 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsss_fast.ablation.grid import Setting
 from wsss_fast.ablation.sharing import Stage
-from wsss_fast.steps._metrics_file import read_metrics
+from wsss_fast.steps._metrics_file import mean_ious
 
 # Encoder, IRNet threshold, TTA, person CAM -> mean IoU in percent on the validation images of LID
 # (Dobko, Viniavskyi, Dobosevych: NoPeopleAllowed, LID Challenge at CVPR 2020).
@@ -114,9 +113,9 @@ def as_csv(rows: Sequence[Row]) -> str:
 def _row(setting: Setting, stages: Sequence[Stage]) -> Row:
     cell, tta = setting.cell, setting.tta
     own = {stage.step: stage for stage in stages if cell in stage.cells}
-    splits: dict[str, Any] = {}
+    means: dict[str, dict[str, float | None]] = {}
     if own["evaluate"].done:
-        splits = read_metrics(Path(cell.config.output) / "evaluate" / "metrics.json")["splits"]
+        means = mean_ious(Path(cell.config.output) / "evaluate" / "metrics.json")
     complete = all(stage.done for step, stage in own.items() if step != "evaluate")
     encoder = cell.config.segmenter.backbone.name.partition(".")[0]  # timm names its weights behind a dot
     return Row(
@@ -124,16 +123,16 @@ def _row(setting: Setting, stages: Sequence[Stage]) -> Row:
         threshold=cell.threshold,
         tta=tta,
         person=cell.person,
-        mean_iou=_mean_iou(splits, "val", "segmenter_tta" if tta else "segmenter"),
+        mean_iou=_percent(means, "val", "segmenter_tta" if tta else "segmenter"),
         published=PUBLISHED.get((encoder, cell.threshold, tta, cell.person)),
-        pseudo_masks=_mean_iou(splits, "train", "random_walk"),
+        pseudo_masks=_percent(means, "train", "random_walk"),
         seconds=sum(stage.seconds for step, stage in own.items() if step != "evaluate") if complete else None,
     )
 
 
-def _mean_iou(splits: dict[str, Any], split: str, stage: str) -> float | None:
-    scores = splits.get(split, {"stages": {}})["stages"].get(stage)
-    return None if scores is None or scores["mean_iou"] is None else 100 * scores["mean_iou"]
+def _percent(means: dict[str, dict[str, float | None]], split: str, stage: str) -> float | None:
+    mean = means.get(split, {}).get(stage)
+    return None if mean is None else 100 * mean
 
 
 _NOTHING = "-"

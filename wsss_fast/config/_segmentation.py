@@ -37,7 +37,8 @@ class CrfLossConfig:
         check_types("segmenter.crf_loss", self)
         check_at_least("segmenter.crf_loss", self, 0, "weight")
         check_within("segmenter.crf_loss", self, *DEVIATIONS, "sxy", "srgb")
-        check_within("segmenter.crf_loss", self, MIN_SCALE, 1, "scale")
+        check(0 < self.scale <= 1, "segmenter.crf_loss.scale", "a number in (0, 1]", self.scale)
+        check_at_least("segmenter.crf_loss", self, MIN_SCALE, "scale")
 
 
 @dataclass

@@ -57,7 +57,7 @@ def prepare(arguments: Sequence[str]) -> int:
             check_type(f"--{key.replace('_', '-')}", str, value)
     if not 0 <= options["workers"] <= _MAX_WORKERS:
         raise ConfigError(
-            f"--workers: expected an integer in [0, {_MAX_WORKERS}], got {shown(options['workers'])}"
+            f"--workers: expected a number >= 0 and <= {_MAX_WORKERS}, got {shown(options['workers'])}"
         )
     if os.path.exists(options["destination"]) and not os.path.isdir(options["destination"]):
         raise ConfigError(f"--destination: expected a folder, got the file {options['destination']!r}")

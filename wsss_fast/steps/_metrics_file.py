@@ -37,6 +37,25 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", metrics)
 
 
+def mean_ious(path: Path) -> dict[str, dict[str, float | None]]:
+    """The mean IoU of each split and stage in metrics.json, of this version or an earlier one.
+
+    Raises `DataError` for another file.
+    """
+    metrics = read_json(path)
+    wrong = DataError(path, "expected metrics as evaluate writes them, got others; run `wsss-fast evaluate`")
+    try:
+        means = {
+            split: {key: stage["mean_iou"] for key, stage in result["stages"].items()}
+            for split, result in metrics["splits"].items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise wrong from None
+    if not all(_is_number(value) for of in means.values() for value in of.values()):
+        raise wrong
+    return means
+
+
 def _wrong(metrics: Any) -> str | None:
     """Where they are not as they should be."""
     if not isinstance(metrics, dict) or not _are(metrics.get("classes"), str):
