@@ -34,7 +34,16 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 import _cpu  # noqa: E402
 
-TESTS = ("ops", "nn", "compat", "test_isa.py", "test_check_values.py", "test_parallel_and_fork.py")
+TESTS = (
+    "ops",
+    "nn",
+    "compat",
+    "fuzz",
+    "hard_use/test_bad_input_ops.py",
+    "test_isa.py",
+    "test_check_values.py",
+    "test_parallel_and_fork.py",
+)
 """Of python_tests/: what needs no more than the ops."""
 
 TOOLS = ("pytest", "pytest-timeout", "hypothesis")
