@@ -50,10 +50,9 @@ def _ids(path: PathLike, ids: np.ndarray, classes: int) -> np.ndarray:
 def _check_finite(path: PathLike, name: str, maps: np.ndarray) -> None:
     if maps.dtype.kind != "f":
         raise DataError(path, f"expected {name} of floating numbers, got {_described(maps)}")
-    if maps.dtype == np.float16:  # four times as fast as to ask for each number
-        wrong = (maps.view(np.uint16) & 0x7C00) == 0x7C00
-    else:
-        wrong = ~np.isfinite(maps)
+    # Of half-precision numbers the bits are looked at: four times as fast as to ask for each.
+    half = maps.dtype == np.float16
+    wrong = (maps.view(np.uint16) & 0x7C00) == 0x7C00 if half else ~np.isfinite(maps)
     if wrong.any():
         raise DataError(path, f"expected {name} of finite values, got some that are not")
 
