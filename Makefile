@@ -31,7 +31,7 @@ RUN_ON_HOST = $(UNDER_ASAN) OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 SANITIZE := build/sanitize
 PARTS ?= address thread valgrind
 SANITIZE_TESTS := ops nn compat test_parallel_and_fork.py test_isa.py test_check_values.py \
-	hard_use/test_bad_input_ops.py hard_use/test_threads.py fuzz
+	hard_use/test_bad_input_ops.py hard_use/test_threads_of_every_op.py fuzz
 SANITIZE_ISA_TESTS := ops test_parallel_and_fork.py
 
 .PHONY: help demo test test-cuda-host sanitize cuda-all lint dev bench bench-crf bench-cuda bench-ops bench-steps \
