@@ -115,7 +115,7 @@ def test_in_collate_of_a_data_loader(threads, expected, method):
 SCRIPT = """
 import os, signal, sys, threading, time, torch
 from hard_use.every_op import CASES
-from hard_use.test_threads import WITH_TORCH, answers
+from hard_use.test_threads_of_every_op import WITH_TORCH, answers
 """
 
 FORK = (
