@@ -222,7 +222,7 @@ def test_bad_input(image: Any, logits: Any, error: type[Exception], message: str
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"classes": 0}, ValueError, rr"classes: expected an integer in \[1, 2147483647\], got 0"),
+        ({"classes": 0}, ValueError, r"classes: expected an integer in \[1, 2147483647\], got 0"),
         ({"iterations": -1}, ValueError, "iterations: expected"),
         ({"gaussian": 3}, TypeError, "gaussian: expected a Gaussian or None"),
         ({"gaussian": Gaussian(3, [1, 2])}, ValueError, r"compat of kernel 0: expected a number .*got \[2\]"),
