@@ -194,12 +194,13 @@ def read_annotations(path: Path) -> Annotations:
         raise DataError(
             path, f"expected COCO's instances (images, annotations, categories), got: {error!r}"
         ) from error
+    classes = check_classes(path, tuple(categories.values()))
     # Masks are called after them: none may lead out of their folder, and each needs a place of its own.
     check_names(path, [stem_of(file) for file, _, _ in files.values()])
     return Annotations(
         path=path,
         digest=hashlib.sha256(content).hexdigest(),
-        classes=check_classes(path, tuple(categories.values())),
+        classes=classes,
         pictures=[Picture(*files[number], tuple(instances[number])) for number in files],
         unknown=unknown,
     )
