@@ -127,10 +127,15 @@ def _skip_without_pipeline() -> None:
 
 
 @pytest.fixture
-def sizes_from_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def sizes_from_data() -> Iterator[None]:
     """``torch.compile(fullgraph=True)`` takes sizes that depend on data; before torch 2.10 if told so."""
-    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
-        monkeypatch.setattr("torch._dynamo.config.capture_dynamic_output_shape_ops", True)
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 10):
+        yield
+        return
+    import torch._dynamo
+
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        yield
 
 
 @pytest.fixture

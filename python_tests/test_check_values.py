@@ -185,13 +185,23 @@ def test_features_at_the_edge_of_reach(dtype: torch.dtype, dims: int) -> None:
     assert low > 1000
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 2e36, -3e38])
 def test_filter_values(value: float) -> None:
     lattice = wsss_fast.PermutohedralLattice(torch.randn(2, 3, 20, 1))
     for index in ((0, 0, 0), (0, 29, 19), (1, 4, 5)):
         values = with_value(torch.rand(2, 30, 20), index, value)
         same_error(
-            partial(_values.check_filter_values, values), partial(lattice.filter, values.unsqueeze(-1))
+            partial(_values.check_filter_values, values, 3), partial(lattice.filter, values.unsqueeze(-1))
+        )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 1e30, -3e38])
+def test_walkers(value: float) -> None:
+    for index in ((0, 0, 0, 0), (1, 2, 5, 6)):
+        cam = with_value(torch.rand(2, 3, 6, 7), index, value)
+        same_error(
+            partial(_values.check_walker, "cam", cam),
+            partial(wsss_fast.random_walk, cam, torch.rand(2, 1, 6, 7), radius=2),
         )
 
 
@@ -223,7 +233,8 @@ def test_good_values_pass() -> None:
     _values.check_compat("compat", torch.tensor(largest))
     _values.check_result(torch.tensor([0.0, -torch.inf]).reshape(1, 1, 2, 1, 1))
     _values.check_features("features", torch.randn(2, 5, 9) * 100)
-    _values.check_filter_values(torch.tensor([largest, -largest]).reshape(1, 1, 2))
+    _values.check_filter_values(torch.tensor([largest / 16, -largest / 16]).reshape(1, 1, 2), 2)
+    _values.check_walker("cam", torch.tensor([largest / 2**40, -largest / 2**40]))
     third = largest / 3 * (1 - 1e-6)
     _values.check_summands("cams", [torch.full((1, 1, 1, 1), third)] * 2, "[n,k,y,x]")
 
@@ -235,5 +246,5 @@ def test_empty_tensors_pass() -> None:
     _values.check_result(torch.zeros(0, 1, 4, 5, 6))
     _values.check_features("features", torch.zeros(2, 3, 0))
     _values.check_features("features", torch.zeros(0, 3, 4))
-    _values.check_filter_values(torch.zeros(2, 0, 5))
+    _values.check_filter_values(torch.zeros(2, 0, 5), 3)
     _values.check_summands("cams", [torch.zeros(0, 3, 4, 5), torch.zeros(0, 3, 1, 1)], "[n,k,y,x]")
