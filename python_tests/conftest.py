@@ -132,9 +132,9 @@ def sizes_from_data() -> Iterator[None]:
     if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 10):
         yield
         return
-    import torch._dynamo
+    from torch._dynamo import config
 
-    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+    with config.patch(capture_dynamic_output_shape_ops=True):
         yield
 
 
