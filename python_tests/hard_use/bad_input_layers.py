@@ -202,8 +202,8 @@ def _loss_entries() -> list[Entry]:
                 "scale_factor": Number(0, exclusive=True, most=1),
             },
             more=lambda: [
-                *(("sigma_rgb", Odd(f"{s}", s, Raises(ValueError))) for s in (1e-300, 1e-30, 5e-324)),
-                *(("sigma_xy", Odd(f"{s}", s, Raises(ValueError))) for s in (1e-300, 1e-30, 5e-324)),
+                *(("sigma_rgb", Odd(f"{s}", s, Raises(ValueError))) for s in (1e-300, 1e-30, 2.3e-308)),
+                *(("sigma_xy", Odd(f"{s}", s, Raises(ValueError))) for s in (1e-300, 1e-30, 2.3e-308)),
                 *(("scale_factor", Odd(f"{s}", s, Gives("finite"))) for s in (1e-3, 1e-9)),
                 ("weight", Odd("0", 0, Gives("finite"))),
                 ("sigma_rgb", Odd("1e300", 1e300, Gives("finite"))),
@@ -283,7 +283,7 @@ def _tta_entries() -> list[Entry]:
         ),
         ("[1, 1e400]", [1, 10**400], Raises(ValueError)),
         ("a tuple", (1.0, 2.0), Gives()),
-        ("very small", [1e-300, 5e-324], Gives("shape")),
+        ("very small", [1e-300, 2.3e-308], Gives("shape")),
     ]
     return [
         Entry(

@@ -50,7 +50,7 @@ def entries() -> list[Entry]:
                     ("labels", Odd(f"{v}", torch.full((1, 2), v), Raises(ValueError)))
                     for v in (-1, -(2**63), 2**63 - 1, 2**31, 2**32, 3)
                 ),
-                *(("gt_prob", Odd(f"{p}", p, Gives("finite"))) for p in (5e-324, 1e-300, 1 - 2**-53)),
+                *(("gt_prob", Odd(f"{p}", p, Gives("finite"))) for p in (2.3e-308, 1e-300, 1 - 2**-53)),
                 ("n_labels", Odd("fewer than the labels", 2, Raises(ValueError, "labels"))),
                 ("zero_unsure", Odd("numpy's False", np.False_, Raises(TypeError))),
             ],
@@ -64,7 +64,7 @@ def entries() -> list[Entry]:
                     "NCHW",
                     ranks=(3, 5),
                     near=(FLOAT64,),
-                    bad={**not_finite(), "-0.1": -0.1, "1.1": 1.1, "-1e-38": -1e-38},
+                    bad={**not_finite(), "-0.1": -0.1, "1.1": 1.1, "-2e-38": -2e-38},
                     fine={"0": 0.0, "1": 1.0, "1e-40": 1e-40},
                 ),
                 "clip": Number(0, below=1, optional=True),

@@ -56,6 +56,8 @@ torch.library.define(
 def _crf_backward(grad_energy: Tensor, image: Tensor, unary: Tensor, *others: Any) -> list[Tensor]:
     *lists, iterations, needed = others
     kernels = flat_kernels(*lists)
+    # Of numbers that do not lie side by side torch's exp has other last bits on the CPU.
+    grad_energy, unary = grad_energy.contiguous(), unary.contiguous()
     sums = [kernel.compat.new_zeros(kernel.compat.shape, dtype=torch.float64) for kernel in kernels]
     grad_unary = unary.new_empty(unary.shape)
     size, sets = _at_once(unary, iterations)
