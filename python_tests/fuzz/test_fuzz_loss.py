@@ -50,7 +50,7 @@ def test_gradient_is_the_published_one(call: Call) -> None:
     exact = [value.detach().double().requires_grad_() for value in inputs]
 
     def affinity(boundary: Tensor) -> Tensor:
-        # torch's sigmoid has other last bits for the last few numbers of a tensor, which breaks ties on a path.
+        # torch's sigmoid has other last bits for the last few numbers of a tensor: it breaks ties on a path.
         values, which = exact[0].detach().unique(return_inverse=True)
         return path_affinity(boundary + (values.sigmoid()[which] - boundary).detach(), call["radius"])
 
