@@ -93,9 +93,8 @@ def _log_probs_on_cpu(
     image: Tensor, unary: Tensor, kernels: list[FlatKernel], iterations: int, *, out: Tensor
 ) -> Tensor:
     """The core stores no energies: it runs all updates but the last, which then is made here."""
-    unary = (
-        unary.contiguous()
-    )  # torch's exp and log have other last bits where numbers do not lie side by side
+    # Of numbers that do not lie side by side torch's exp and log have other last bits.
+    unary = unary.contiguous()
     q = _on_cpu(image, unary, kernels, max(iterations - 1, 0), out=out)
     terms_of = terms_of_each_group(image, unary, kernels, size=1)
     for energies, states in zip(unary.flatten(3).unsqueeze(1), q.flatten(3).unsqueeze(1), strict=True):
