@@ -30,7 +30,7 @@ RUN_ON_HOST = $(UNDER_ASAN) OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(CUDA_HOST))
 # with the widest instruction set and again with each of the others.
 SANITIZE := build/sanitize
 PARTS ?= address thread valgrind
-SANITIZE_TESTS := ops nn compat test_isa.py test_check_values.py hard_use/test_bad_input_ops.py fuzz
+SANITIZE_TESTS := ops nn compat test_isa.py test_check_values.py hard_use/test_bad_input_ops.py
 SANITIZE_ISA_TESTS := $(addprefix ops/test_,cam_fusion.py crf.py lattice.py path_affinity.py random_walk.py tta.py unary.py)
 # Not under it: limits of the address space, of which the tool takes terabytes, and compilers that torch starts.
 SANITIZE_CHOICE := not huge and not compile and not opcheck
