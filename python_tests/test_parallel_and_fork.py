@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from hard_use.fresh_process import check_script, run_script
+from hard_use.fresh_process import FORKS, check_script, run_script
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -62,25 +62,18 @@ def test_thread_counts_agree_to_the_bit(threads):
     assert all(answer == answers[0] for answer in answers)
 
 
-FORK = """
+FORK = (
+    """
 import os, signal, sys, threading, torch
 torch.set_num_threads(4)
 expected = results(inputs())
 data = inputs()
 
-def child(depth):
-    signal.alarm(60)  # a child that hangs is killed, which its parent sees
-    ok = all(results(data) == expected for _ in range(3))
-    if depth:
-        ok &= fork(depth - 1)() == 0
-    os._exit(0 if ok else 1)
-
-def fork(depth):
-    pid = os.fork()
-    if pid == 0:
-        child(depth)
-    return lambda: os.waitpid(pid, 0)[1]
+def right():
+    return all(results(data) == expected for _ in range(3))
 """
+    + FORKS
+)
 
 
 @needs_fork

@@ -11,6 +11,25 @@ import pytest
 
 PYTHON_TESTS = Path(__file__).resolve().parents[1]
 
+# For scripts that say with `right()` whether all is well: `fork(depth)` starts a child that asks, which has
+# one of its own, as deep as that. The result waits for the child and gives its status: 0 if all was well.
+FORKS = """
+import os, signal
+
+def child(depth):
+    signal.alarm(60)  # a child that hangs is killed, which its parent sees
+    ok = right()
+    if depth:
+        ok &= fork(depth - 1)() == 0
+    os._exit(0 if ok else 1)
+
+def fork(depth):
+    pid = os.fork()
+    if pid == 0:
+        child(depth)
+    return lambda: os.waitpid(pid, 0)[1]
+"""
+
 
 def run_script(body: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``body``, which can import the tests' modules; a hang is a failure."""
