@@ -44,9 +44,12 @@ def slices(boundary: Tensor) -> Tensor:
 
 
 def inputs(seed: int, size: int = SIZE, batch: int = BATCH) -> tuple[Tensor, Tensor]:
-    """A boundary, and the gradient of its affinity."""
+    """A boundary, and the gradient of its affinity. No two pixels of an image are equal: forms of the op
+    differ in which of equal ones they give a gradient."""
     random = generator(seed)
-    boundary = torch.rand(batch, 1, size, size, generator=random).requires_grad_()
+    pixels = size * size
+    order = torch.stack([torch.randperm(pixels, generator=random) for _ in range(batch)])
+    boundary = ((order + 0.5) / pixels).view(batch, 1, size, size).requires_grad_()
     neighbours = len(wsss_fast.path_offsets(RADIUS))
     return boundary, torch.randn(batch, neighbours, *_out(size), generator=random)
 

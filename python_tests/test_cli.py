@@ -56,6 +56,12 @@ def shell(*arguments: str, cwd: Path, hide: str | None = None) -> subprocess.Com
     )
 
 
+def test_the_package_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "wsss_fast", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert result.stdout == f"wsss-fast {__version__}\n"
+
+
 def test_a_step_gets_its_config(tmp_path: Path, replace_step: Callable[[str, Step], None]) -> None:
     seen: list[Config] = []
     replace_step("make-cams", seen.append)

@@ -298,9 +298,15 @@ def _of_another_size(path: Path) -> None:
     files.save_tensors(path, {**tensors, "head.weight": torch.zeros(3, 5)})
 
 
+def _not_finite(path: Path) -> None:
+    tensors, _ = files.load_tensors(path)
+    files.save_tensors(path, {**tensors, "head.weight": tensors["head.weight"].mul(torch.nan)})
+
+
 BAD_WEIGHTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "another network": (_of_another_network, "tensors missing (the first: "),
     "another size": (_of_another_size, "head.weight, [3, 5] instead of ["),
+    "not finite": (_not_finite, "values that are not finite in head.weight"),
     "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "expected a .safetensors file"),
     "empty": (lambda path: path.write_bytes(b""), "got an empty file"),
     "no weights": (lambda path: path.write_text("hello"), "expected a .safetensors file"),

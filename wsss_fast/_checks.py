@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from wsss_fast._info import cuda_kernels
 
 
 def describe(value: Any) -> str:
-    """A short account of a value for an error message: ``[3,375,500] float64`` for a tensor."""
+    """A short account of a value for an error message: ``[3,375,500] float64`` for a tensor, ``an array
+    [3,375,500] float64`` for one of NumPy's."""
     if isinstance(value, Tensor):
         if value.is_nested:  # it has no shape
             return f"a nested tensor {dtype_name(value.dtype)}"
@@ -25,6 +27,8 @@ def describe(value: Any) -> str:
         device = "" if value.device.type == "cpu" else f" on {value.device}"
         layout = "" if value.layout == torch.strided else f" {str(value.layout).removeprefix('torch.')}"
         return f"[{shape}] {dtype_name(value.dtype)}{layout}{device}"
+    if isinstance(value, np.ndarray):
+        return f"an array [{','.join(str(n) for n in value.shape)}] {value.dtype}"
     if isinstance(value, int) and value.bit_length() > 128:  # Python refuses to write out the longest
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (bool, int, float, str)) or value is None:
@@ -35,6 +39,11 @@ def describe(value: Any) -> str:
 
 def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first one with NaN or infinities in it."""
+    return next((n for n, t in tensors.items() if t.is_floating_point() and not t.isfinite().all()), None)
 
 
 def wrong(name: str, expected: str, got: Any) -> str:
@@ -62,7 +71,8 @@ def tensor(
         return value  # without wording an error that nobody reads: that takes longer than the check
     expected = f"{shape} {' or '.join(dtype_name(d) for d in dtypes)}"
     if not isinstance(value, Tensor):
-        raise TypeError(wrong(name, f"a tensor {expected}", f"a {type(value).__name__}"))
+        got = describe(value) if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise TypeError(wrong(name, f"a tensor {expected}", got))
     if value.dtype not in dtypes or not is_dense(value):
         raise TypeError(wrong(name, expected, value))
     if value.dim() not in ranks:

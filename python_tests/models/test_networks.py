@@ -190,6 +190,14 @@ def test_checksum_is_compared(tmp_path: Path) -> None:
         classification_backbone(BackboneConfig(name="test_resnet", weights=str(path), sha256="0" * 64))
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    state = timm.create_model("test_resnet").state_dict()
+    torch.save({**state, "conv1.0.weight": state["conv1.0.weight"].mul(torch.inf)}, path)
+    with pytest.raises(WeightsError, match=r"backbone.weights: expected finite values in .*conv1\.0\.weight"):
+        classification_backbone(BackboneConfig(name="test_resnet", weights=str(path)))
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(timm.create_model("test_vit").state_dict(), path)

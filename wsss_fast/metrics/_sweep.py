@@ -63,9 +63,9 @@ class ThresholdSweep:
         check_truth(truth, self.n_classes)
         ids = _checked_ids(classes, self.n_classes)
         if not isinstance(maps, np.ndarray) or maps.dtype.kind not in "fiu":
-            raise TypeError(f"maps: expected an array [M,H,W] of numbers, got {_described(maps)}")
+            raise TypeError(f"maps: expected an array [M,H,W] of numbers, got {_checks.describe(maps)}")
         if maps.ndim != 3 or len(maps) != len(ids):
-            raise ValueError(f"maps: expected [{len(ids)},H,W], one a class, got {_described(maps)}")
+            raise ValueError(f"maps: expected [{len(ids)},H,W], one a class, got {_checks.describe(maps)}")
         if maps.shape[1:] != truth.shape:
             height, width = truth.shape
             raise ValueError(
@@ -92,7 +92,7 @@ class ThresholdSweep:
     def update_labels(self, labels: Sequence[np.ndarray], truth: np.ndarray) -> None:
         """Count one image whose masks [H,W] at each of ``thresholds`` follow another rule than that above."""
         if isinstance(labels, np.ndarray) or not isinstance(labels, Sequence):
-            raise TypeError(f"labels: expected a list of masks, got {_described(labels)}")
+            raise TypeError(f"labels: expected a list of masks, got {_checks.describe(labels)}")
         if len(labels) != len(self.thresholds):
             raise ValueError(
                 f"labels: expected {len(self.thresholds)} masks, one a threshold, got {len(labels)}"
@@ -135,7 +135,7 @@ def _finite(name: str, value: object) -> float:
     if isinstance(value, (np.floating, np.integer)):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: expected a number, got {_described(value)}")
+        raise TypeError(f"{name}: expected a number, got {_checks.describe(value)}")
     if not math.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {value}")
     return float(value)
@@ -144,21 +144,15 @@ def _finite(name: str, value: object) -> float:
 def _checked_ids(classes: object, n_classes: int) -> np.ndarray:
     ids = np.asarray(classes)
     if ids.ndim != 1:
-        raise ValueError(f"classes: expected ids [M], got {_described(ids)}")
+        raise ValueError(f"classes: expected ids [M], got {_checks.describe(ids)}")
     if len(ids) and ids.dtype.kind not in "iu":
-        raise TypeError(f"classes: expected ids [M] of integers, got {_described(ids)}")
+        raise TypeError(f"classes: expected ids [M] of integers, got {_checks.describe(ids)}")
     wrong = ids[(ids < 1) | (ids >= n_classes)] if len(ids) else ids
     if len(wrong):
         raise ValueError(f"classes: expected class ids 1 to {n_classes - 1}, got {wrong[0]}")
     if len(np.unique(ids)) != len(ids):
         raise ValueError(f"classes: expected distinct ids, got {ids[:20].tolist()}")
     return ids.astype(np.int64)
-
-
-def _described(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{list(value.shape)} {value.dtype}"
-    return _checks.describe(value)
 
 
 def _strongest(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ import torch
 from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 
+from wsss_fast import _checks
 from wsss_fast.config import BackboneConfig, ConfigError
 from wsss_fast.config._types import shown
 from wsss_fast.models.vgg import dilated_features, is_vgg
@@ -212,6 +213,9 @@ def _load_state(path: Path) -> State:
         ) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsError(f"backbone.weights: expected a dict of tensors in {path}")
+    bad = _checks.not_finite(state)
+    if bad is not None:
+        raise WeightsError(f"backbone.weights: expected finite values in {path}, got others in {bad}")
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wsss_fast import _checks
 from wsss_fast.files import DataError, PathLike, read_npz
 
 
@@ -18,7 +19,7 @@ def read_maps(path: PathLike, *names: str, classes: int) -> dict[str, np.ndarray
     for name in names:
         maps = arrays[name]
         if maps.ndim != 3 or len(maps) != len(ids) or min(maps.shape[1:]) < 1:
-            raise DataError(path, f"expected {name} [{len(ids)},h,w], got {_described(maps)}")
+            raise DataError(path, f"expected {name} [{len(ids)},h,w], got {_checks.describe(maps)}")
         _check_finite(path, name, maps)
     return {**arrays, "classes": ids}
 
@@ -27,7 +28,7 @@ def read_boundary(path: PathLike) -> np.ndarray:
     """The boundary map, floating ``[h,w]``, of a file of make-pseudo-masks."""
     boundary = read_npz(path, "boundary")["boundary"]
     if boundary.ndim != 2 or 0 in boundary.shape:
-        raise DataError(path, f"expected boundary [h,w], got {_described(boundary)}")
+        raise DataError(path, f"expected boundary [h,w], got {_checks.describe(boundary)}")
     _check_finite(path, "boundary", boundary)
     return boundary
 
@@ -40,7 +41,7 @@ def check_size(path: PathLike, name: str, maps: np.ndarray, size: tuple[int, ...
 
 def _ids(path: PathLike, ids: np.ndarray, classes: int) -> np.ndarray:
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise DataError(path, f"expected classes [K] of integers, got {_described(ids)}")
+        raise DataError(path, f"expected classes [K] of integers, got {_checks.describe(ids)}")
     ids = ids.astype(np.int64)
     if len(ids) and not (ids[0] >= 1 and ids[-1] <= classes and (np.diff(ids) > 0).all()):
         raise DataError(path, f"expected ascending class ids 1 to {classes}, got {ids[:20].tolist()}")
@@ -49,13 +50,9 @@ def _ids(path: PathLike, ids: np.ndarray, classes: int) -> np.ndarray:
 
 def _check_finite(path: PathLike, name: str, maps: np.ndarray) -> None:
     if maps.dtype.kind != "f":
-        raise DataError(path, f"expected {name} of floating numbers, got {_described(maps)}")
+        raise DataError(path, f"expected {name} of floating numbers, got {_checks.describe(maps)}")
     # Of half-precision numbers the bits are looked at: four times as fast as to ask for each.
     half = maps.dtype == np.float16
     wrong = (maps.view(np.uint16) & 0x7C00) == 0x7C00 if half else ~np.isfinite(maps)
     if wrong.any():
         raise DataError(path, f"expected {name} of finite values, got some that are not")
-
-
-def _described(array: np.ndarray) -> str:
-    return f"{list(array.shape)} {array.dtype}"

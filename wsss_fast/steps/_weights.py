@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from wsss_fast import _checks
 from wsss_fast.config import Config
 from wsss_fast.files import DataError, load_tensors
 from wsss_fast.steps._device import channels_last
@@ -26,6 +27,9 @@ def trained_state(model: nn.Module, config: Config, step_name: str) -> None:
     path = Path(config.output) / step_name / "weights.safetensors"
     tensors, _ = load_tensors(path)
     wrong = _mismatch(tensors, model.state_dict())
+    bad = _checks.not_finite(tensors)
+    if wrong is None and bad is not None:
+        wrong = f"values that are not finite in {bad}"
     if wrong is not None:
         raise DataError(path, f"expected the weights of this run's {type(model).__name__}, got {wrong}")
     model.load_state_dict(tensors)

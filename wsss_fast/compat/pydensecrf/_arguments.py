@@ -15,10 +15,6 @@ from wsss_fast import _checks
 Member = TypeVar("Member", bound=IntEnum)
 
 
-def describe(array: np.ndarray) -> str:
-    return f"[{','.join(str(n) for n in array.shape)}] {array.dtype}"
-
-
 def array(name: str, value: Any, expected: str) -> np.ndarray:
     """``value`` as an array of numbers, not copied where it is one."""
     if isinstance(value, (str, bytes)) or value is None:
@@ -28,8 +24,7 @@ def array(name: str, value: Any, expected: str) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors on a GPU or with a gradient
         raise TypeError(_checks.wrong(name, expected, f"a {type(value).__name__}")) from None
     if result.dtype.kind not in "iuf":  # spans of time are integers to numpy's issubdtype
-        got = describe(result) if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise TypeError(_checks.wrong(name, expected, got))
+        raise TypeError(_checks.wrong(name, expected, value))
     return result
 
 
@@ -38,13 +33,13 @@ def floats(name: str, value: Any, size: tuple[int | str, ...], why: str) -> np.n
     expected = f"[{','.join(str(n) for n in size)}] float32 ({why})"
     result = array(name, value, expected)
     if not np.issubdtype(result.dtype, np.floating):
-        raise TypeError(_checks.wrong(name, expected, describe(result)))
+        raise TypeError(_checks.wrong(name, expected, result))
     fits = result.ndim == len(size) and all(
         have >= 1 if isinstance(want, str) else have == want
         for have, want in zip(result.shape, size, strict=True)
     )
     if not fits:
-        raise ValueError(_checks.wrong(name, expected, describe(result)))
+        raise ValueError(_checks.wrong(name, expected, result))
     return np.array(result, dtype=np.float32, order="C")
 
 
@@ -62,7 +57,7 @@ def scales(name: str, value: Any, count: int) -> np.ndarray:
     expected = f"a number > 0 or {count} of them"
     result = array(name, value, expected)
     if result.shape not in ((), (count,)):
-        raise ValueError(_checks.wrong(name, expected, describe(result)))
+        raise ValueError(_checks.wrong(name, expected, result))
     result = np.broadcast_to(result.astype(np.float32), (count,))
     if not ((result > 0) & (result < np.inf)).all():
         raise ValueError(_checks.wrong(name, expected, repr(value)))
@@ -74,7 +69,7 @@ def compatibility(value: Any, labels: int) -> Tensor:
     expected = f"a number, [{labels}] or [{labels},{labels}]"
     result = array("compat", value, expected)
     if result.shape not in ((), (labels,), (labels, labels)):
-        raise ValueError(_checks.wrong("compat", expected, describe(result)))
+        raise ValueError(_checks.wrong("compat", expected, result))
     result = finite("compat", result.astype(np.float32))
     return torch.from_numpy((result + result.T) / 2 if result.ndim == 2 else result)
 

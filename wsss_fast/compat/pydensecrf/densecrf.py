@@ -188,7 +188,7 @@ class DenseCRF:
     def _set(self, name: str, energy: np.ndarray) -> None:
         if energy.shape != (self._nlabels, self._nvar):
             expected = f"[{self._nlabels},{self._nvar}] (labels x points)"
-            raise ValueError(_checks.wrong(name, expected, _arguments.describe(energy)))
+            raise ValueError(_checks.wrong(name, expected, energy))
         self._unary = torch.from_numpy(energy)
 
     def setUnaryEnergy(self, u: Any, f: Any = None) -> None:
@@ -231,7 +231,7 @@ class DenseCRF:
         points = _arguments.floats("features", features, ("d", self._nvar), "dimensions x points")
         if len(points) > MAX_DIMS:
             expected = f"[d,{self._nvar}] with d in [1, {MAX_DIMS}]"
-            raise ValueError(_checks.wrong("features", expected, _arguments.describe(points)))
+            raise ValueError(_checks.wrong("features", expected, points))
         self._add(_arguments.finite("features", points), compat, kernel, normalization)
 
     def _add(self, features: np.ndarray, compat: Any, kernel: Any, normalization: Any) -> None:
@@ -289,7 +289,7 @@ class DenseCRF:
         if not isinstance(Q, np.ndarray):
             raise TypeError(_checks.wrong("Q", expected, f"a {type(Q).__name__}"))
         if Q.dtype != np.float32:
-            raise TypeError(_checks.wrong("Q", expected, _arguments.describe(Q)))
+            raise TypeError(_checks.wrong("Q", expected, Q))
         if not Q.flags.writeable:
             raise ValueError(_checks.wrong("Q", expected, "a read-only array"))
         q = self._marginals(Q)
@@ -397,10 +397,10 @@ class DenseCRF2D(DenseCRF):
         expected = f"[{self._h},{self._w},3] uint8 (height, width, RGB)"
         image = _arguments.array("rgbim", rgbim, expected)
         if image.dtype != np.uint8:
-            raise TypeError(_checks.wrong("rgbim", expected, _arguments.describe(image)))
+            raise TypeError(_checks.wrong("rgbim", expected, image))
         if image.shape != (self._h, self._w, 3):
             raise ValueError(
-                _checks.wrong("rgbim", expected, _arguments.describe(image))
+                _checks.wrong("rgbim", expected, image)
                 + "; for images that are not RGB use utils.create_pairwise_bilateral and addPairwiseEnergy"
             )
         positions, colours = _arguments.scales("sxy", sxy, 2), _arguments.scales("srgb", srgb, 3)

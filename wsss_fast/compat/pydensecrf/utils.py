@@ -51,7 +51,7 @@ def unary_from_labels(labels: Any, n_labels: int, gt_prob: float, zero_unsure: b
     expected = "an array of integers"
     flat = _arguments.array("labels", labels, expected)
     if not np.issubdtype(flat.dtype, np.integer):
-        raise TypeError(_checks.wrong("labels", expected, _arguments.describe(flat)))
+        raise TypeError(_checks.wrong("labels", expected, flat))
     row = torch.from_numpy(flat.astype(np.int64).reshape(1, -1))
     gt_prob = _arguments.number("gt_prob", gt_prob, 0, exclusive=True, below=1)
     unsure = _arguments.truth("zero_unsure", zero_unsure)
@@ -100,7 +100,7 @@ def unary_from_softmax(sm: Any, scale: float | None = None, clip: float | None =
     expected = "[C, ...], class probabilities"
     probs = _arguments.array("sm", sm, expected)
     if probs.ndim == 0 or probs.size == 0:
-        raise ValueError(_checks.wrong("sm", expected, _arguments.describe(probs)))
+        raise ValueError(_checks.wrong("sm", expected, probs))
     if scale is not None:
         trust = _arguments.number("scale", scale, 0, exclusive=True)
         if trust > 1:
@@ -192,7 +192,7 @@ def create_pairwise_bilateral(sdims: Sequence[float], schan: Any, img: Any, chdi
     """
     image = _arguments.array("img", img, "an array of numbers")
     if image.ndim == 0:
-        raise ValueError(_checks.wrong("img", "at least one axis", _arguments.describe(image)))
+        raise ValueError(_checks.wrong("img", "at least one axis", image))
     chdim = _checks.integer("chdim", chdim, -image.ndim, image.ndim - 1)
     channels = image[np.newaxis] if chdim == -1 else np.moveaxis(image, chdim, 0)
     widths = _arguments.scales("schan", schan, len(channels))
@@ -209,6 +209,6 @@ def _grid(sdims: Any, sizes: tuple[int, ...], what: str) -> np.ndarray:
     expected = f"{len(sizes)} numbers > 0 (the axes of {what})"
     widths = _arguments.array("sdims", sdims, expected)
     if widths.shape != (len(sizes),):
-        raise ValueError(_checks.wrong("sdims", expected, _arguments.describe(widths)))
+        raise ValueError(_checks.wrong("sdims", expected, widths))
     widths = _arguments.scales("sdims", widths, len(sizes))
     return np.indices(sizes, dtype=np.float32) / widths.reshape(-1, *[1] * len(sizes))
