@@ -983,10 +983,10 @@ void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
 template <typename T>
 void bind_cuda_tta_of(py::module_& m, const std::string& dtype) {
     m.def(("cuda_tta_workspace_bytes_" + dtype).c_str(),
-          [](std::size_t inputs, std::int64_t images, std::int64_t classes, std::int32_t height,
-             std::int32_t width, TtaActivation activation) {
+          [](const std::vector<PlainInput>& inputs, std::int64_t images, std::int64_t classes,
+             std::int32_t height, std::int32_t width, TtaActivation activation) {
               cuda::TtaParams params;
-              params.inputs.resize(inputs);
+              params.inputs = cuda_inputs(inputs);
               params.images = images;
               params.classes = classes;
               params.height = height;

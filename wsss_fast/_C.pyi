@@ -633,10 +633,10 @@ def cuda_cam_fusion_float64(
     place: _Place,
 ) -> None: ...
 def cuda_tta_workspace_bytes_float32(
-    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+    *, inputs: list[_Input], images: int, classes: int, height: int, width: int, activation: TtaActivation
 ) -> int: ...
 def cuda_tta_workspace_bytes_float64(
-    *, inputs: int, images: int, classes: int, height: int, width: int, activation: TtaActivation
+    *, inputs: list[_Input], images: int, classes: int, height: int, width: int, activation: TtaActivation
 ) -> int: ...
 def cuda_tta_merge_float32(
     *,

@@ -84,4 +84,11 @@ T& block_shared() {
     return *static_cast<T*>(shared_memory(&key, sizeof(T)));
 }
 
+template <typename T>
+T* block_shared_array(std::int64_t count) {
+    static_assert(std::is_trivial_v<T> && alignof(T) <= alignof(std::max_align_t));
+    static char key;
+    return static_cast<T*>(shared_memory(&key, static_cast<std::size_t>(count) * sizeof(T)));
+}
+
 }  // namespace wsss_fast::testing

@@ -24,13 +24,14 @@ def cuda_tta_merge(logits: list[Tensor], flipped: Sequence[bool], activation: st
         torch.float32: (_C.cuda_tta_merge_float32, _C.cuda_tta_workspace_bytes_float32),
         torch.float64: (_C.cuda_tta_merge_float64, _C.cuda_tta_workspace_bytes_float64),
     }[working_dtype(logits[0])]
+    kept = [z.contiguous() for z in logits]
+    inputs = inputs_of(kept, flipped)
     size = workspace_bytes(
-        inputs=len(logits), images=images, classes=classes, height=height, width=width, activation=how
+        inputs=inputs, images=images, classes=classes, height=height, width=width, activation=how
     )
     workspace = new_workspace(size, out.device)
-    kept = [z.contiguous() for z in logits]
     run(
-        inputs=inputs_of(kept, flipped),
+        inputs=inputs,
         images=images,
         classes=classes,
         height=height,

@@ -59,6 +59,7 @@ inline void check_shape(const Shape& shape) {
     };
     if (shape.blocks > INT32_MAX) refuse("at most 2^31 - 1 blocks", shape.blocks);
     if (shape.threads < 1 || shape.threads > 1024) refuse("1 to 1024 threads", shape.threads);
+    if (shape.shared_bytes > 48 << 10) refuse("at most 48 KB of an array", shape.shared_bytes);
     if (shape.together != Together::kCluster) return;
     if (shape.cluster < 1 || shape.cluster > 8) refuse("clusters of 1 to 8", shape.cluster);
     if (shape.blocks % shape.cluster != 0) refuse("whole clusters of blocks", shape.blocks);
@@ -85,6 +86,7 @@ void launch(void (*kernel)(Parameters...), const Shape& shape, const Place& plac
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
     config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+    config.dynamicSmemBytes = static_cast<std::size_t>(shape.shared_bytes);
     config.stream = stream_of(place);
     config.attrs = &attribute;
     config.numAttrs = shape.together == Together::kBlock ? 0 : 1;
@@ -127,6 +129,18 @@ __device__ T& block_shared() {
 #else
     __shared__ T shared;
     return shared;
+#endif
+}
+
+// `count` of T for all threads of a block, unset when the kernel starts: the launch's shape has
+// their bytes.
+template <typename T>
+__device__ T* block_shared_array([[maybe_unused]] std::int64_t count) {
+#if defined(WSSS_FAST_CUDA_ON_HOST)
+    return testing::block_shared_array<T>(count);
+#else
+    extern __shared__ uint4 array[];
+    return reinterpret_cast<T*>(array);
 #endif
 }
 

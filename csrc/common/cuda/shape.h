@@ -14,6 +14,7 @@ struct Shape {
     int threads = kThreads;                // of each block
     Together together = Together::kBlock;  // kGrid: no more blocks than the device holds at once
     int cluster = 1;                       // kCluster: how many blocks one has, at most 8
+    std::int64_t shared_bytes = 0;         // of each block's block_shared_array, at most 48 KB
 };
 
 // As many blocks as it takes for a thread each.

@@ -1,10 +1,16 @@
 #include "common/cuda/carve.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/tta.h"
+#include "ops/cuda/tta_held.h"
 #include "ops/cuda/tta_sample.h"
 
 namespace wsss_fast::cuda {
 namespace {
+
+template <typename T>
+bool is_held(const TtaParams& params, const Merge<T>& merge) {
+    return params.activation == TtaActivation::kSoftmax && can_be_held<T>(held_layout(merge));
+}
 
 template <typename T>
 Merge<T> merge_of(const TtaParams& params, Carve& carve) {
@@ -23,7 +29,7 @@ Merge<T> merge_of(const TtaParams& params, Carve& carve) {
     merge.width = params.width;
     merge.out = params.out;
     merge.label_bytes = params.label_bytes;
-    if (params.activation == TtaActivation::kSoftmax && !can_be_held(params.classes)) {
+    if (params.activation == TtaActivation::kSoftmax && !is_held(params, merge)) {
         merge.peaks = carve.take<T>(merge.count * merge.pixels());
         merge.inverses = carve.take<T>(merge.count * merge.pixels());
     }
@@ -44,8 +50,8 @@ void tta_merge(const TtaParams& params) {
     static_assert(sizeof(Merge<T>) <= 4000);
     Carve carve(params.workspace);
     const Merge<T> merge = merge_of<T>(params, carve);
-    if (params.activation == TtaActivation::kSoftmax && can_be_held(params.classes)) {
-        merge_held(merge, params.element, params.place);
+    if (is_held(params, merge)) {
+        merge_held(merge, held_layout(merge), params.element, params.place);
     } else {
         merge_streamed(merge, params.activation, params.element, params.place);
     }

@@ -25,7 +25,8 @@ struct TtaParams {
     Place place;                // device and stream
 };
 
-// Room for the sums of a softmax with more classes than a block holds; elsewhere next to nothing.
+// Room for the sums of a softmax that a block does not hold, which its inputs' sizes decide too;
+// elsewhere next to nothing.
 template <typename T>
 std::int64_t tta_workspace_bytes(const TtaParams& params);
 

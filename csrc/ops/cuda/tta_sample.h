@@ -128,22 +128,10 @@ struct BestClass {
     }
 };
 
-template <Element kElement, typename T>
-__device__ void store_mean(const Merge<T>& merge, const Pixel& pixel, std::int64_t c, T sum) {
-    store_element(merge.out, kElement,
-                  (pixel.image * merge.classes + c) * merge.points() + pixel.point,
-                  finite_or_nan(sum / static_cast<T>(merge.count)));
-}
-
-// How many classes' exponentials a thread of a softmax holds at most, and in how many threads a
-// pixel's classes lie at most.
-constexpr int kHeldClasses = 24;
-constexpr int kMostParts = 12;
-
-// A softmax of so many classes that a block holds them.
-inline bool can_be_held(std::int64_t classes) { return classes <= kMostParts * kHeldClasses; }
 template <typename T>
-void merge_held(const Merge<T>& merge, Element element, const Place& place);
+__device__ T mean_of(const Merge<T>& merge, T sum) {
+    return finite_or_nan(sum / static_cast<T>(merge.count));
+}
 
 // Any activation of any number of classes, a few of them at a time.
 template <typename T>

@@ -81,7 +81,10 @@ __global__ void __launch_bounds__(kThreads) write_means(Merge<T> merge, std::int
     T sums[kChunk];
     add_up<T, kElement, kActivation>(merge, pixel, first, count, sums);
     for_classes<kChunk>(count, [&](int c) {
-        if (c < count) store_mean<kElement>(merge, pixel, first + c, sums[c]);
+        if (c >= count) return;
+        store_element(merge.out, kElement,
+                      (pixel.image * merge.classes + first + c) * merge.points() + pixel.point,
+                      mean_of(merge, sums[c]));
     });
 }
 
