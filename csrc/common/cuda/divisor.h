@@ -21,14 +21,25 @@ class Divisor {
           inverse_(T(1) / value),
           most_(value >= T(1) / kOfDivisor && value <= kOfDivisor ? kOfNumber : T(-1)) {}
 
-    __device__ T under(T number) const {
-        const T size = std::fabs(number);
-        if (size > most_ || (size < T(1) / kOfNumber && number != T(0))) return number / value_;
-        T quotient = number * inverse_;
-        for (int i = 0; i < 2; ++i) {
-            quotient = std::fma(std::fma(-value_, quotient, number), inverse_, quotient);
+    // In place: one branch for all of them, so that their steps can be taken side by side.
+    template <int kCount>
+    __device__ void divide(T (&numbers)[kCount]) const {
+        T quotients[kCount];
+        bool usual = true;
+        for (int i = 0; i < kCount; ++i) {
+            const T size = std::fabs(numbers[i]);
+            const bool too_small = (size < T(1) / kOfNumber) & (numbers[i] != T(0));
+            usual = usual & !(size > most_) & !too_small;
+            T quotient = numbers[i] * inverse_;
+            for (int step = 0; step < 2; ++step) {
+                const T left = std::fma(-value_, quotient, numbers[i]);
+                quotient = std::fma(left, inverse_, quotient);
+            }
+            quotients[i] = quotient;
         }
-        return quotient;
+        for (int i = 0; i < kCount; ++i) {
+            numbers[i] = usual ? quotients[i] : numbers[i] / value_;
+        }
     }
 
   private:

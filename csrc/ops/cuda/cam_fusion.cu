@@ -248,12 +248,15 @@ __device__ void write(const Fusion<T>& fusion, int map, const Patch<T>& sums, st
     const std::int32_t columns = (fusion.width - x + 31) / 32;
     for_constants<0, kRows>([&](int r) {
         if (y + r >= fusion.height) return;
+        T values[kColumns];
         for (int j = 0; j < kColumns; ++j) {
-            if (j >= columns) continue;
             // Cut off, and NaN where it is no finite number.
-            T value = sums.value[r][j];
-            value = std::fmax(value, least) + (value - value);
-            store_element(row, kElement, 32 * j, divisor.under(value));
+            const T value = sums.value[r][j];
+            values[j] = std::fmax(value, least) + (value - value);
+        }
+        divisor.divide(values);
+        for (int j = 0; j < kColumns; ++j) {
+            if (j < columns) store_element(row, kElement, 32 * j, values[j]);
         }
         row += row_bytes;
     });
