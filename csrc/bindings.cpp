@@ -937,15 +937,17 @@ std::vector<cuda::SizedInput> cuda_inputs(const std::vector<PlainInput>& inputs)
 template <typename T>
 void bind_cuda_cam_fusion_of(py::module_& m, const std::string& dtype) {
     m.def(("cuda_cam_fusion_workspace_bytes_" + dtype).c_str(),
-          [](std::size_t targets, std::size_t maps, std::size_t images, CamNormalize normalize) {
+          [](const std::vector<PlainInput>& inputs, std::size_t targets, std::size_t maps,
+             std::size_t images, CamNormalize normalize) {
               cuda::CamFusionParams<T> params;
+              params.inputs = cuda_inputs(inputs);
               params.targets.resize(targets);
               params.maps.resize(maps);
               params.image_begin.resize(images + 1);
               params.normalize = normalize;
               return cuda::cam_fusion_workspace_bytes(params);
           },
-          py::kw_only(), py::arg("targets"), py::arg("maps"), py::arg("images"),
+          py::kw_only(), py::arg("inputs"), py::arg("targets"), py::arg("maps"), py::arg("images"),
           py::arg("normalize"));
     m.def(("cuda_cam_fusion_" + dtype).c_str(),
           [](const std::vector<PlainInput>& inputs, const std::vector<PlainTarget>& targets,

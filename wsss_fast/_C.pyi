@@ -603,10 +603,10 @@ def cuda_random_walk_backward_float64(
 CUDA_MOST_INPUTS: int  # of cam_fusion and tta
 
 def cuda_cam_fusion_workspace_bytes_float32(
-    *, targets: int, maps: int, images: int, normalize: CamNormalize
+    *, inputs: list[_Input], targets: int, maps: int, images: int, normalize: CamNormalize
 ) -> int: ...
 def cuda_cam_fusion_workspace_bytes_float64(
-    *, targets: int, maps: int, images: int, normalize: CamNormalize
+    *, inputs: list[_Input], targets: int, maps: int, images: int, normalize: CamNormalize
 ) -> int: ...
 def cuda_cam_fusion_float32(
     *,

@@ -12,10 +12,12 @@ from torch import Tensor
 from wsss_fast import path_affinity
 from wsss_fast.nn import AffinityDisplacementLoss
 
-# Radii with the boundary in shared memory and read from where it lies, in single and in double precision.
+# Radii with the boundary in shared memory and read from where it lies, in single and in double precision; of
+# the gradient with its sums in less of shared memory, in more, and in none.
 AFFINITIES = [
     (2, torch.float32),
     (5, torch.float32),
+    (12, torch.float32),
     (32, torch.float32),
     (5, torch.float64),
     (16, torch.float64),

@@ -61,6 +61,18 @@ def test_more_maps_than_one_launch_makes(normalize: Any) -> None:
     is_the_cpus(cams, (6, 7), normalize=normalize, classes=torch.rand(3, 150) > 0.3)
 
 
+@pytest.mark.parametrize("sizes", [[(3, 2), (5, 4)], [(3, 2), (5, 4), (2, 3), (4, 4), (6, 5)]])
+def test_so_many_maps_that_a_block_makes_two(sizes: Any) -> None:
+    # Of an odd number, in three tiles each; a block keeps where samples lie for no more than four sizes.
+    is_the_cpus(random_cams(3, 149, sizes, torch.float32), (129, 7))
+
+
+# Source rows of a tile all at once, of its half and so on, and those of each row by themselves.
+@pytest.mark.parametrize("rows", [20, 80, 160, 260, 390])
+def test_sources_beside_the_room_for_them(rows: int) -> None:
+    is_the_cpus(random_cams(1, 1, [(rows, 3), (2, 2)], torch.float32), (130, 5))
+
+
 @pytest.mark.parametrize("present", [False, True])
 def test_masks_of_nothing_and_of_all(present: bool) -> None:
     cams = random_cams(2, 3, [(4, 5)], torch.float32)

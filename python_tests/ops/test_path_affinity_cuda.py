@@ -57,7 +57,14 @@ def test_shapes(n: int, h: int, w: int, radius: int, dtype: torch.dtype) -> None
 @pytest.mark.parametrize(
     ("radius", "dtype"),
     [
-        # What fits into shared memory, and what is read from where it lies.
+        # Sums of the gradient in shared memory, with room for more of them, and none.
+        (10, torch.float32),
+        (11, torch.float32),
+        (14, torch.float32),
+        (15, torch.float32),
+        (7, torch.float64),
+        (8, torch.float64),
+        # The boundary in shared memory, and read from where it lies.
         (15, torch.float64),
         (16, torch.float64),
         (31, torch.float32),
@@ -85,8 +92,8 @@ def test_a_batch_as_in_training() -> None:
 
 @gpu_only
 def test_more_paths_than_go_through_at_a_time() -> None:
-    # The positions of all of them would take 79 MB, and of one image alone a part of that.
-    boundary = torch.rand(2, 1, 560, 560)
+    # The sums of all of them would take 38 MB, and of one image alone a part of that.
+    boundary = torch.rand(3, 1, 560, 560)
     agrees_with_the_cpu(boundary, 10)
     weight = torch.randn_like(wsss_fast.path_affinity(boundary, 10))
     alone = gradient(boundary[:1], 10, weight[:1])

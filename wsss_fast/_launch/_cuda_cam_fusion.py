@@ -33,11 +33,13 @@ def cuda_cam_fusion(
         torch.float64: (_C.cuda_cam_fusion_float64, _C.cuda_cam_fusion_workspace_bytes_float64),
     }[working_dtype(cams[0])]
     how = CAM_NORMALIZE[normalize]
-    size = workspace_bytes(targets=len(targets), maps=len(maps), images=len(begin) - 1, normalize=how)
-    workspace = new_workspace(size, cams[0].device)
     kept = [c.contiguous() for c in cams]
+    inputs = inputs_of(kept, flipped)
+    images = len(begin) - 1
+    size = workspace_bytes(inputs=inputs, targets=len(targets), maps=len(maps), images=images, normalize=how)
+    workspace = new_workspace(size, cams[0].device)
     run(
-        inputs=inputs_of(kept, flipped),
+        inputs=inputs,
         targets=targets,
         maps=maps,
         image_begin=begin,

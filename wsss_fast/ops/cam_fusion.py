@@ -131,8 +131,9 @@ def fuse_cams(
         size. Scratch memory is the used maps once per distinct size, at their own resolution, and for each
         thread two rows of the result per distinct size. On CUDA work is launched on the current stream: one
         pass that finds the maxima and one that makes the same sums again and writes them, so that the result
-        is written once and never read; scratch memory is one number for each map. Without a mask on the
-        device nothing waits, and a CUDA graph can be captured.
+        is written once and never read; scratch memory is the used maps once per distinct size, at their own
+        resolution, and one number for each. Without a mask on the device nothing waits, and a CUDA graph can
+        be captured.
 
         *torch.compile.* Traced as one op. With ``classes`` the shapes of the result depend on data, so
         ``fullgraph=True`` needs ``torch._dynamo.config.capture_dynamic_output_shape_ops = True``.

@@ -6,6 +6,7 @@
 
 #include "common/cuda/element_type.h"
 #include "common/cuda/launch.h"
+#include "common/host_device.h"
 #if defined(WSSS_FAST_CUDA_ON_HOST)
 #include "testing/float16_on_host.h"
 #else
@@ -81,7 +82,7 @@ __device__ void store_element(void* memory, Element type, std::int64_t i, T valu
     }
 }
 
-inline std::int64_t bytes_of(Element type) {
+constexpr WSSS_FAST_HOST_DEVICE std::int64_t bytes_of(Element type) {
     if (type == Element::kFloat64) return 8;
     return type == Element::kFloat32 ? 4 : 2;
 }

@@ -33,7 +33,7 @@ struct CamFusionParams {
     Place place;                                    // device and stream
 };
 
-// Room for the maxima.
+// Room for the inputs added by size, and for the maxima.
 template <typename T>
 std::int64_t cam_fusion_workspace_bytes(const CamFusionParams<T>& params);
 

@@ -24,7 +24,7 @@ struct PathGradientParams {
     Place place;                 // device and stream
 };
 
-// At most 64 MB, or a byte for each source, whichever is more.
+// At most 64 MB, or what path_scatter.h or path_gather.h take at least.
 template <typename T>
 std::int64_t path_gradient_workspace_bytes(const PathGradientParams<T>& params);
 

@@ -163,23 +163,32 @@ struct DirectBoundary {
     }
 };
 
-// What the paths of this thread's sources read: from shared memory with room for kRoom pixels, to
-// which all threads of the block have to come, once; or, without room, from where the maps are.
+// What the paths of this thread's sources read, loaded into a tile in shared memory of
+// PathReach::height rows, `stride` apart. All threads of the block have to come, once; a barrier
+// follows.
+template <typename T>
+__device__ StagedBoundary<T> staged_boundary(const PathSources& sources,
+                                             const BoundaryMaps<T>& maps, const PathThread& thread,
+                                             T* tile, int stride) {
+    const PathReach reach(sources.radius);
+    const std::int64_t left = sources.first_x + thread.tile_column - (sources.radius - 1);
+    for (int i = static_cast<int>(threadIdx.x); i < reach.pixels(); i += kThreads) {
+        const int y = i / reach.width;
+        const int x = i - y * reach.width;
+        tile[y * stride + x] = maps.at(sources, thread.image, thread.tile_row + y, left + x);
+    }
+    __syncthreads();
+    const int own = thread.in_tile_row * stride + thread.in_tile_column;
+    return {tile + own + sources.radius - 1, stride};
+}
+
+// The same with room for kRoom pixels in shared memory, or, without room, from where the maps are.
 template <int kRoom, typename T>
 __device__ auto boundary_of(const PathSources& sources, const BoundaryMaps<T>& maps,
                             const PathThread& thread) {
     if constexpr (kRoom > 0) {
         auto& tile = block_shared<BoundaryTile<T, kRoom>>();
-        const PathReach reach(sources.radius);
-        const std::int64_t left = sources.first_x + thread.tile_column - (sources.radius - 1);
-        for (int i = static_cast<int>(threadIdx.x); i < reach.pixels(); i += kThreads) {
-            const int y = i / reach.width;
-            tile.value[i] =
-                maps.at(sources, thread.image, thread.tile_row + y, left + i - y * reach.width);
-        }
-        __syncthreads();
-        const int own = thread.in_tile_row * reach.width + thread.in_tile_column;
-        return StagedBoundary<T>{tile.value + own + sources.radius - 1, reach.width};
+        return staged_boundary(sources, maps, thread, tile.value, PathReach(sources.radius).width);
     } else {
         return DirectBoundary<T>{maps, sources, thread.image, thread.row(),
                                  sources.first_x + thread.column()};
