@@ -354,7 +354,7 @@ BOOL = torch.zeros(2, 3, dtype=torch.bool)
 BAD: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     (dict(cams=CAM), TypeError, ["cams: expected a list of tensors", "got [2,3,4,5] float32"]),
     (dict(cams=[]), ValueError, ["cams: expected a list of at least one", "an empty list"]),
-    (dict(cams=[CAM.numpy()]), TypeError, ["cams[0]: expected a tensor [N,K,h,w] or [K,h,w]", "ndarray"]),
+    (dict(cams=[CAM.numpy()]), TypeError, ["cams[0]: expected a tensor [N,K,h,w] or [K,h,w]", "an array ["]),
     (dict(cams=[CAM.int()]), TypeError, ["cams[0]", "float32 or float64", "[2,3,4,5] int32"]),
     (dict(cams=[CAM[0, 0]]), ValueError, ["cams[0]", "[N,K,h,w] or [K,h,w]", "got [4,5] float32"]),
     (dict(cams=[CAM, CAM[0]]), ValueError, ["cams[1]: expected [2,3,h,w]", "got [3,4,5] float32"]),
