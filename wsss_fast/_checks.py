@@ -155,13 +155,13 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     bounds = f"an integer >= {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
         raise TypeError(wrong(name, bounds, value))
-    if isinstance(value, int):  # what torch.compile has in place of one too, which has no __index__
-        number: int = value
-    else:
-        try:
-            number = operator.index(value)
-        except TypeError:  # some have an __index__ that raises this
-            raise TypeError(wrong(name, bounds, describe(value))) from None
+    if isinstance(value, np.bool_):  # before NumPy 2.3 it has an __index__
+        raise TypeError(wrong(name, bounds, value))
+    try:
+        # What torch.compile has in place of an int is one too, and has no __index__.
+        number: int = value if isinstance(value, int) else operator.index(value)
+    except TypeError:  # some have an __index__ that raises this
+        raise TypeError(wrong(name, bounds, describe(value))) from None
     if number < low or (high is not None and number > high):
         raise ValueError(wrong(name, bounds, number))
     return number
