@@ -85,5 +85,5 @@ def update(lattices: Sequence[Lattice], pixels: int, classes: int) -> int:
 def crf(lattices: Sequence[tuple[Lattice, int]], pixels: int, classes: int, iterations: int) -> int:
     """The whole of it. A lattice comes with the bytes that say where its points lie."""
     built = sum(construction(lattice, features) + normalisation(lattice) for lattice, features in lattices)
-    start = 2 * _VALUE * pixels * classes  # Q = softmax(-unary)
+    start = 3 * _VALUE * pixels * classes  # Q = softmax(-unary), and the unary in the order of the updates
     return built + start + iterations * update([lattice for lattice, _ in lattices], pixels, classes)

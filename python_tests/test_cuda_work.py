@@ -41,7 +41,10 @@ def test_passes_read_and_write_each_array_once(work: ModuleType) -> None:
     update = splat + blur + gather + _bytes(norm, norm, unary, q)
     assert work.update([lattice], POINTS, CLASSES) == update
     assert work.crf([(lattice, 0)], POINTS, CLASSES, ITERATIONS) == (
-        work.construction(lattice, 0) + work.normalisation(lattice) + _bytes(unary, q) + ITERATIONS * update
+        work.construction(lattice, 0)
+        + work.normalisation(lattice)
+        + _bytes(unary, unary, q)
+        + ITERATIONS * update
     )
 
 

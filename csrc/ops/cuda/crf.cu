@@ -168,8 +168,13 @@ class MeanField {
             for (int k = 0; k < step.terms.count; ++k) {
                 const Prepared& term = prepared_[begin + k];
                 const CrfTerm<T>& given = params_.terms[begin + k];
-                step.terms.term[k] = {term.on.lattice, term.rows, term.same_in_all,
-                                      given.compat_kind, term.matrix ? term.matrix : given.compat};
+                step.terms.term[k] = {
+                    term.on.lattice,
+                    term.rows,
+                    term.same_in_all,
+                    term.same_in_all ? term.on.lattice_values() / term.on.copies : 0,
+                    given.compat_kind,
+                    term.matrix ? term.matrix : given.compat};
             }
             step.then = last ? then : Then::kKeep;
             step.rows = last ? q_ : sums_;

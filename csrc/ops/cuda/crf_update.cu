@@ -36,9 +36,8 @@ __device__ void add_term(const Update<T>& update, const SlicedTerm<T>& term, con
     const std::int64_t classes = update.maps.classes;
     // A lattice that is the same in all images has the point once; any other has it once an image.
     const std::int64_t at = term.same_in_all ? part.point : part.point_of_batch;
-    const std::int64_t first_row = term.same_in_all ? part.image * term.lattice.rows : 0;
     const Row* rows =
-        packs_at<kWidth>(term.rows) + (first_row * update.maps.sets + part.set) * packs;
+        packs_at<kWidth>(term.rows + part.image * term.copy_values) + part.set * packs;
     const bool matrix = term.compat_kind == CrfCompat::kMatrix;
     const bool scalar = term.compat_kind == CrfCompat::kScalar;
     const T weight = scalar ? *term.compat : T(0);

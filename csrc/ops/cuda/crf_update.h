@@ -39,8 +39,9 @@ struct Maps {
 template <typename T>
 struct SlicedTerm {
     LatticeView<T> lattice;
-    const T* rows;     // [copies][lattice rows][sets][classes]
-    bool same_in_all;  // one lattice for all images, a copy of its rows for each
+    const T* rows;             // [copies][lattice rows][sets][classes]
+    bool same_in_all;          // one lattice for all images, a copy of its rows for each
+    std::int64_t copy_values;  // from one such copy to the next, else 0
     CrfCompat compat_kind;
     const T* compat;  // a matrix is transposed, its rows padded as those of the maps
 };

@@ -6,7 +6,9 @@
 namespace wsss_fast::cuda {
 namespace {
 
-constexpr int kAtOnce = 4;  // entries whose loads are under way at the same time
+// Entries of a thread whose loads are under way at the same time: as many as most rows have for it.
+template <int kParts>
+constexpr int kEntriesAtOnce = kParts == 1 ? 4 : 2;
 
 // What is splatted from a point.
 template <typename T, int kWidth>
@@ -33,7 +35,7 @@ struct OnesOfPoints {
 };
 
 // Entries 0, step, ... of the `left` that lie from `first` on; those beyond have no weight.
-template <typename T>
+template <int kAtOnce, typename T>
 struct SomeEntries {
     Entry<T> entry[kAtOnce];
 
@@ -45,15 +47,15 @@ struct SomeEntries {
 
 // The sum over entries begin, begin + step, ... of one pack of what their points have. The next
 // entries are on their way while the points of these are.
-template <typename T, int kWidth, typename Points>
+template <int kAtOnce, int kWidth, typename T, typename Points>
 __device__ Pack<T, kWidth> sum_entries(const LatticeView<T>& lattice, std::int32_t begin,
                                        std::int32_t end, std::int32_t step, const Points& points) {
     Pack<T, kWidth> sum = zero_pack<T, kWidth>();
     const Entry<T>* first = lattice.entry + begin;
-    SomeEntries<T> some(first, end - begin, step);
+    SomeEntries<kAtOnce, T> some(first, end - begin, step);
     for (std::int32_t left = end - begin; left > 0; left -= kAtOnce * step) {
         first += kAtOnce * step;
-        const SomeEntries<T> next(first, left - kAtOnce * step, step);
+        const SomeEntries<kAtOnce, T> next(first, left - kAtOnce * step, step);
         Pack<T, kWidth> pack[kAtOnce];
         for (int j = 0; j < kAtOnce; ++j) {
             // A load under a condition would not be under way with the others: the first again.
@@ -101,8 +103,8 @@ __global__ void __launch_bounds__(kThreads, 5)
     const std::int32_t begin = lattice.begin[mine.row];
     const std::int32_t end = lattice.end[mine.row];
     const bool here = t < count && end - begin <= kLongEntries;
-    Pack<T, kWidth> sum = sum_entries<T, kWidth>(lattice, begin + part, here ? end : begin, kParts,
-                                                 points.at(mine.copy, mine.pack));
+    Pack<T, kWidth> sum = sum_entries<kEntriesAtOnce<kParts>, kWidth>(
+        lattice, begin + part, here ? end : begin, kParts, points.at(mine.copy, mine.pack));
     for (int step = kParts / 2; step > 0; step /= 2) {
         for (int k = 0; k < kWidth; ++k)
             sum.value[k] += __shfl_xor_sync(0xFFFFFFFFu, sum.value[k], step);
@@ -137,8 +139,8 @@ __global__ void splat_long(RowsOnLattice<T> on, Points points, Pack<T, kWidth>* 
         for (std::int64_t first = 0; first < packs; first += abreast) {
             const std::int64_t pack = first + thread % abreast;
             if (busy && pack < packs) {
-                sums.part[thread] = sum_entries<T, kWidth>(lattice, begin + part, end, parts,
-                                                           points.at(copy, pack));
+                sums.part[thread] = sum_entries<kEntriesAtOnce<1>, kWidth>(
+                    lattice, begin + part, end, parts, points.at(copy, pack));
             }
             for (int half = parts / 2; half > 0; half /= 2) {
                 __syncthreads();
@@ -161,13 +163,13 @@ __global__ void blur_axis(RowsOnLattice<T> on, Divisor by_packs, int axis,
     const std::int64_t t = thread_number();
     if (t >= on.copies * used * packs) return;
     const UsedPack mine(on, by_packs, used, t);
-    const Neighbours near = lattice.neighbours[axis * lattice.rows + mine.row];
     const std::int64_t first = mine.copy * lattice.rows * packs + mine.pack;
     const Pack<T, kWidth>* rows = from + first;
+    Pack<T, kWidth> own = rows[mine.row * packs];
+    const Neighbours near = lattice.neighbours[axis * lattice.rows + mine.row];
     Pack<T, kWidth> sum = zero_pack<T, kWidth>();
     if (near.before >= 0) add_scaled(sum, T(1), rows[near.before * packs]);
     if (near.after >= 0) add_scaled(sum, T(1), rows[near.after * packs]);
-    Pack<T, kWidth> own = rows[mine.row * packs];
     add_scaled(own, T(0.5), sum);
     to[first + mine.row * packs] = own;
 }
