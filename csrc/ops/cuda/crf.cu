@@ -145,8 +145,8 @@ class MeanField {
     }
 
     void filter(Prepared& term) {
-        // The blur changes buffers with every axis: it starts where it will end in the term's own.
-        const bool odd = term.on.lattice.corners() % 2 == 1;
+        // The blur changes buffers with every pass: it starts where it will end in the term's own.
+        const bool odd = blur_passes(term.on.lattice.dims) % 2 == 1;
         BlurBuffers<T> buffers{odd ? other_ : term.rows, odd ? term.rows : other_};
         splat<T>(term.on, q_, buffers.rows, params_.place);
         blur(term.on, BlurOrder::kForward, buffers, params_.place);

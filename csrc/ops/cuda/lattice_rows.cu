@@ -6,6 +6,14 @@
 namespace wsss_fast::cuda {
 namespace {
 
+// Of a multiprocessor at the least: a thread has 48 registers, which is enough for all that it has
+// under way. Turing has no room for five.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int kBlocks = 4;
+#else
+constexpr int kBlocks = 5;
+#endif
+
 // Entries of a thread whose loads are under way at the same time: as many as most rows have for it.
 template <int kParts>
 constexpr int kEntriesAtOnce = kParts == 1 ? 4 : 2;
@@ -91,7 +99,7 @@ struct UsedPack {
 // kParts threads side by side for each pack of a row, which have a part of the entries each.
 // Long rows are left to splat_long, but all threads of a warp go through its shuffles.
 template <int kWidth, int kParts, typename T, typename Points>
-__global__ void __launch_bounds__(kThreads, 5)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     splat_rows(RowsOnLattice<T> on, Divisor packs, Points points, Pack<T, kWidth>* rows) {
     const LatticeView<T>& lattice = on.lattice;
     const std::int64_t used = *lattice.used;
@@ -154,24 +162,52 @@ __global__ void splat_long(RowsOnLattice<T> on, Points points, Pack<T, kWidth>* 
     }
 }
 
-template <int kWidth, typename T>
-__global__ void blur_axis(RowsOnLattice<T> on, Divisor by_packs, int axis,
-                          const Pack<T, kWidth>* from, Pack<T, kWidth>* to) {
+// Blurs along two axes, or with one axis along `first` alone. Along the second axis a row needs
+// what its neighbours there have after the first, so it makes that of the neighbours' neighbours
+// itself: most rows have less than one of them an axis, and the rows come from memory and go there
+// half as often.
+template <int kWidth, int kAxes, typename T>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    blur_axes(RowsOnLattice<T> on, Divisor by_packs, int first, int second,
+              const Pack<T, kWidth>* from, Pack<T, kWidth>* to) {
     const LatticeView<T>& lattice = on.lattice;
     const std::int64_t packs = on.shape.packs;
     const std::int64_t used = *lattice.used;
     const std::int64_t t = thread_number();
     if (t >= on.copies * used * packs) return;
     const UsedPack mine(on, by_packs, used, t);
-    const std::int64_t first = mine.copy * lattice.rows * packs + mine.pack;
-    const Pack<T, kWidth>* rows = from + first;
-    Pack<T, kWidth> own = rows[mine.row * packs];
-    const Neighbours near = lattice.neighbours[axis * lattice.rows + mine.row];
-    Pack<T, kWidth> sum = zero_pack<T, kWidth>();
-    if (near.before >= 0) add_scaled(sum, T(1), rows[near.before * packs]);
-    if (near.after >= 0) add_scaled(sum, T(1), rows[near.after * packs]);
-    add_scaled(own, T(0.5), sum);
-    to[first + mine.row * packs] = own;
+    const std::int64_t begin = mine.copy * lattice.rows * packs + mine.pack;
+    const Pack<T, kWidth>* rows = from + begin;
+    const auto bytes = static_cast<std::uint32_t>(packs * sizeof(Pack<T, kWidth>));
+    const auto row_or_zero = [&](std::int32_t row) {
+        return row >= 0 ? pack_of_row(rows, row, bytes) : zero_pack<T, kWidth>();
+    };
+
+    // The row and its neighbours along the second axis.
+    constexpr int kRows = kAxes == 2 ? 3 : 1;
+    std::int32_t row[kRows] = {static_cast<std::int32_t>(mine.row)};
+    if constexpr (kAxes == 2) {
+        const Neighbours near = lattice.neighbours[second * lattice.rows + mine.row];
+        row[1] = near.before;
+        row[2] = near.after;
+    }
+    Neighbours near[kRows];
+    Pack<T, kWidth> own[kRows];
+    for (int i = 0; i < kRows; ++i) {
+        near[i] =
+            row[i] >= 0 ? lattice.neighbours[first * lattice.rows + row[i]] : Neighbours{-1, -1};
+        own[i] = row_or_zero(row[i]);
+    }
+    for (int i = 0; i < kRows; ++i) {
+        Pack<T, kWidth> sum = row_or_zero(near[i].before);
+        add_scaled(sum, T(1), row_or_zero(near[i].after));
+        add_scaled(own[i], T(0.5), sum);
+    }
+    if constexpr (kAxes == 2) {
+        add_scaled(own[1], T(1), own[2]);
+        add_scaled(own[0], T(0.5), own[1]);
+    }
+    to[begin + mine.row * packs] = own[0];
 }
 
 // Blocks that share the long rows: about as many as run at once. How many rows there are
@@ -224,10 +260,14 @@ BlurBuffers<T> blur(const RowsOnLattice<T>& on, BlurOrder order, BlurBuffers<T> 
                     const Place& place) {
     with_width(on.shape.width, [&](auto width) {
         constexpr int kWidth = decltype(width)::value;
-        for (int i = 0; i <= on.lattice.dims; ++i) {
-            const int axis = order == BlurOrder::kForward ? i : on.lattice.dims - i;
-            launch(&blur_axis<kWidth, T>, for_each(on.lattice_rows() * on.shape.packs), place, on,
-                   Divisor(on.shape.packs), axis, packs_at<kWidth>(buffers.rows),
+        const int last = on.lattice.dims;
+        const auto axis = [&](int i) { return order == BlurOrder::kForward ? i : last - i; };
+        const Divisor packs(on.shape.packs);
+        const Shape threads = for_each(on.lattice_rows() * on.shape.packs);
+        for (int i = 0; i <= last; i += 2) {
+            const bool two = i < last;
+            launch(two ? &blur_axes<kWidth, 2, T> : &blur_axes<kWidth, 1, T>, threads, place, on,
+                   packs, axis(i), two ? axis(i + 1) : -1, packs_at<kWidth>(buffers.rows),
                    packs_at<kWidth>(buffers.other));
             buffers = {buffers.other, buffers.rows};
         }

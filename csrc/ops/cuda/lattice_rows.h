@@ -31,6 +31,9 @@ void splat(const RowsOnLattice<T>& on, const T* points, T* rows, const Place& pl
 template <typename T>
 void splat_ones(const RowsOnLattice<T>& on, T* rows, const Place& place);
 
+// How often a blur goes through the rows.
+constexpr int blur_passes(int dims) { return (dims + 2) / 2; }
+
 // Blurs along all axes; `rows` goes in, and comes out where the result is. `other` is as large.
 template <typename T>
 struct BlurBuffers {
