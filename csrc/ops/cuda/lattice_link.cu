@@ -40,15 +40,39 @@ __global__ void find_first_rows(const std::int32_t* vertices, std::int64_t capac
 }
 
 template <int kDims, typename T>
+struct CornersOfBlock {
+    Corner<T> corner[kThreads * (kDims + 1)];
+};
+
+// With known dimensions through shared memory, as the keys are written. Rows are not known yet.
+template <int kDims, typename T>
 __global__ void weigh_points(LatticePoints<T> points, LatticeEmbedding<T> embedding,
-                             LatticeView<T> lattice) {
+                             Divisor by_image, LatticeView<T> lattice) {
     const std::int64_t t = thread_number();
-    if (t >= lattice.points) return;
-    const std::int64_t of_image = points.height * points.width;
-    Simplex<kDims, T> simplex;
-    simplex_of_point(points, embedding, t / of_image, t % of_image, simplex);
-    Corner<T>* corner = lattice.corner + t * lattice.corners();
-    for_each_weight(simplex, embedding.dims, [&](int r, T weight) { corner[r].weight = weight; });
+    const int thread = static_cast<int>(threadIdx.x);
+    if (t < lattice.points) {
+        const Quotient of_image = by_image.divide(t);
+        Simplex<kDims, T> simplex;
+        simplex_of_point(points, embedding, of_image.whole, of_image.rest, simplex);
+        const auto write = [&](int r, T weight) {
+            if constexpr (kDims > 0) {
+                auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
+                of_block.corner[thread * (kDims + 1) + r] = {weight, 0};
+            } else {
+                lattice.corner[t * lattice.corners() + r] = {weight, 0};
+            }
+        };
+        for_each_weight(simplex, embedding.dims, write);
+    }
+    if constexpr (kDims > 0) {
+        __syncthreads();
+        const auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
+        const std::int64_t first = (t - thread) * (kDims + 1);
+        for (int i = thread; i < kThreads * (kDims + 1); i += kThreads) {
+            if (first + i >= lattice.entries) break;
+            lattice.corner[first + i] = of_block.corner[i];
+        }
+    }
 }
 
 // After weigh_points: an entry has a copy of its weight.
@@ -199,7 +223,8 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     auto weigh = &weigh_points<0, T>;
     if (points_.dims == 2) weigh = &weigh_points<2, T>;
     if (points_.dims == 5) weigh = &weigh_points<5, T>;
-    launch(weigh, for_each(view.points), place_, points_, embedding_, view);
+    launch(weigh, for_each(view.points), place_, points_, embedding_,
+           Divisor(points_.height * points_.width), view);
     launch(&place_vertices<T>, for_each(corners_), place_,
            sorted_corners(arrays_, corners_, of_image_, layout_.words), rows_of, Divisor(of_image_),
            Divisor(view.corners()), view, vertex_key);
