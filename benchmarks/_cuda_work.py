@@ -47,9 +47,10 @@ def splat(lattice: Lattice, channels: int) -> int:
 
 
 def blur(lattice: Lattice, channels: int) -> int:
-    """All axes, one after the other."""
-    axis = lattice.vertices * (2 + 2 * channels * lattice.shared_by)
-    return _VALUE * (lattice.dims + 1) * axis
+    """All axes, two in one pass over the rows."""
+    neighbours = 2 * (lattice.dims + 1) * lattice.vertices
+    passes = (lattice.dims + 2) // 2
+    return _VALUE * (neighbours + passes * 2 * channels * lattice.shared_by * lattice.vertices)
 
 
 def gather(lattice: Lattice, channels: int) -> int:
@@ -85,5 +86,5 @@ def update(lattices: Sequence[Lattice], pixels: int, classes: int) -> int:
 def crf(lattices: Sequence[tuple[Lattice, int]], pixels: int, classes: int, iterations: int) -> int:
     """The whole of it. A lattice comes with the bytes that say where its points lie."""
     built = sum(construction(lattice, features) + normalisation(lattice) for lattice, features in lattices)
-    start = 2 * _VALUE * pixels * classes  # Q = softmax(-unary)
+    start = 3 * _VALUE * pixels * classes  # Q = softmax(-unary), and the unary in the order of the updates
     return built + start + iterations * update([lattice for lattice, _ in lattices], pixels, classes)

@@ -30,7 +30,7 @@ def test_passes_read_and_write_each_array_once(work: ModuleType) -> None:
     neighbours = torch.empty(2, VERTICES, dtype=torch.int32)
     lattice = work.Lattice(DIMS, POINTS, VERTICES)
     splat = _bytes(index, weight, values, rows)
-    blur = (DIMS + 1) * _bytes(neighbours, rows, rows)
+    blur = (DIMS + 1) * _bytes(neighbours) + (DIMS + 2) // 2 * _bytes(rows, rows)
     gather = _bytes(index, weight, rows)
     assert work.splat(lattice, CLASSES) == splat
     assert work.blur(lattice, CLASSES) == blur
@@ -41,7 +41,10 @@ def test_passes_read_and_write_each_array_once(work: ModuleType) -> None:
     update = splat + blur + gather + _bytes(norm, norm, unary, q)
     assert work.update([lattice], POINTS, CLASSES) == update
     assert work.crf([(lattice, 0)], POINTS, CLASSES, ITERATIONS) == (
-        work.construction(lattice, 0) + work.normalisation(lattice) + _bytes(unary, q) + ITERATIONS * update
+        work.construction(lattice, 0)
+        + work.normalisation(lattice)
+        + _bytes(unary, unary, q)
+        + ITERATIONS * update
     )
 
 

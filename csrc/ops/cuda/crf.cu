@@ -14,26 +14,6 @@
 namespace wsss_fast::cuda {
 namespace {
 
-// -unary as rows; what pads them has no probability.
-template <int kWidth, typename T>
-__global__ void read_energies(Maps maps, const void* unary, Element element,
-                              Pack<T, kWidth>* rows) {
-    const std::int64_t t = thread_number();
-    const std::int64_t points = maps.images * maps.of_image;
-    if (t >= points * maps.sets * maps.shape.packs) return;
-    const Quotient of_pack = divide(t, points);
-    const Quotient of_set = divide(of_pack.whole, maps.shape.packs);
-    const Quotient of_image = divide(of_pack.rest, maps.of_image);
-    Pack<T, kWidth> pack;
-    for (int k = 0; k < kWidth; ++k) {
-        const std::int64_t c = of_set.rest * kWidth + k;
-        const std::int64_t at = maps.at(of_image.whole, of_set.whole, c, of_image.rest);
-        pack.value[k] =
-            c < maps.classes ? -load_element<T>(unary, element, at) : -static_cast<T>(INFINITY);
-    }
-    rows[(of_pack.rest * maps.sets + of_set.whole) * maps.shape.packs + of_set.rest] = pack;
-}
-
 // 1 / sqrt(mass) or 1 / mass, of the filter of ones in `rows`.
 template <typename T>
 __global__ void find_norms(LatticeView<T> lattice, CrfNormalization normalization, T gain,
@@ -48,14 +28,14 @@ __global__ void find_norms(LatticeView<T> lattice, CrfNormalization normalizatio
 template <typename T>
 __global__ void scale_entries(LatticeView<T> lattice, const T* norm) {
     const std::int64_t t = thread_number();
-    if (t < lattice.entries) lattice.entry_weight[t] *= norm[lattice.entry_point[t]];
+    if (t < lattice.entries) lattice.entry[t].weight *= norm[lattice.entry[t].point];
 }
 template <typename T>
 __global__ void scale_weights(LatticeView<T> lattice, T gain, const T* norm) {
     const std::int64_t t = thread_number();
     if (t < lattice.entries) {
-        const Quotient of_corner = divide(t, lattice.points);
-        lattice.weight[t] *= gain * (norm ? norm[of_corner.rest] : T(1));
+        const Quotient of_point = divide(t, lattice.corners());
+        lattice.corner[t].weight *= gain * (norm ? norm[of_point.whole] : T(1));
     }
 }
 
@@ -120,17 +100,11 @@ class MeanField {
     void run() {
         fill_bytes(bad_, 0, params_.images * 4, params_.place);
         for (int k = 0; k < params_.term_count; ++k) prepare(params_.terms[k], prepared_[k]);
-        with_width(maps_.shape.width, [&](auto width) {
-            constexpr int kWidth = decltype(width)::value;
-            launch(&read_energies<kWidth, T>, for_each(maps_.rows() * maps_.shape.packs),
-                   params_.place, maps_, params_.unary, params_.element,
-                   packs_at<kWidth>(energies_));
-        });
         const int iterations = params_.term_count > 0 ? params_.iterations : 0;
-        update(0, iterations > 0 ? Then::kSoftmax : Then::kOutput);
+        update(params_.unary, 0, iterations > 0 ? Then::kSoftmax : Then::kOutput);
         for (int i = 1; i <= iterations; ++i) {
             for (Prepared& term : prepared_) filter(term);
-            update(params_.term_count, i < iterations ? Then::kSoftmax : Then::kOutput);
+            update(nullptr, params_.term_count, i < iterations ? Then::kSoftmax : Then::kOutput);
         }
     }
 
@@ -156,7 +130,7 @@ class MeanField {
         const T* norm = nullptr;
         if (normalization != CrfNormalization::kNone) {
             const RowsOnLattice<T> ones{lattice, 1, row_shape(1)};
-            splat<T>(ones, nullptr, prepared.rows, place);
+            splat_ones<T>(ones, prepared.rows, place);
             const auto blurred = blur(ones, BlurOrder::kForward, {prepared.rows, other_}, place);
             launch(&find_norms<T>, for_each(lattice.points), place, lattice, normalization, gain,
                    packs_at<1>(static_cast<const T*>(blurred.rows)), norm_);
@@ -171,17 +145,20 @@ class MeanField {
     }
 
     void filter(Prepared& term) {
-        // The blur changes buffers with every axis: it starts where it will end in the term's own.
-        const bool odd = term.on.lattice.corners() % 2 == 1;
+        // The blur changes buffers with every pass: it starts where it will end in the term's own.
+        const bool odd = blur_passes(term.on.lattice.dims) % 2 == 1;
         BlurBuffers<T> buffers{odd ? other_ : term.rows, odd ? term.rows : other_};
         splat<T>(term.on, q_, buffers.rows, params_.place);
         blur(term.on, BlurOrder::kForward, buffers, params_.place);
     }
 
-    // Adds the messages of the first `count` terms to the energies, and then does what is asked.
-    void update(int count, Then then) {
+    // Reads the energies from the unary where there is one, adds the messages of the first `count`
+    // terms to them, and then does what is asked.
+    void update(const void* unary, int count, Then then) {
         Update<T> step;
         step.maps = maps_;
+        step.unary = unary;
+        step.unary_element = params_.element;
         step.energies = energies_;
         step.messages = messages_;
         step.output = {params_.output, params_.out, params_.element, params_.label_bytes, bad_};
@@ -191,8 +168,13 @@ class MeanField {
             for (int k = 0; k < step.terms.count; ++k) {
                 const Prepared& term = prepared_[begin + k];
                 const CrfTerm<T>& given = params_.terms[begin + k];
-                step.terms.term[k] = {term.on.lattice, term.rows, term.same_in_all,
-                                      given.compat_kind, term.matrix ? term.matrix : given.compat};
+                step.terms.term[k] = {
+                    term.on.lattice,
+                    term.rows,
+                    term.same_in_all,
+                    term.same_in_all ? term.on.lattice_values() / term.on.copies : 0,
+                    given.compat_kind,
+                    term.matrix ? term.matrix : given.compat};
             }
             step.then = last ? then : Then::kKeep;
             step.rows = last ? q_ : sums_;

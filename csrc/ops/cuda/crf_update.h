@@ -9,8 +9,9 @@
 #include "ops/cuda/lattice_rows.h"
 #include "ops/cuda/lattice_view.h"
 
-// One update of all pixels: the messages of the terms, sliced and added to the energies, and what
-// the softmax makes of them, in one pass over the rows of classes.
+// One update of all pixels: the energies of the unary at first, afterwards the messages of the
+// terms, sliced and added to the energies, and what the softmax makes of them, in one pass over the
+// rows of classes.
 namespace wsss_fast::cuda {
 
 constexpr int kTermsAtOnce = 8;  // more are added by launches of their own
@@ -38,8 +39,9 @@ struct Maps {
 template <typename T>
 struct SlicedTerm {
     LatticeView<T> lattice;
-    const T* rows;     // [copies][lattice rows][sets][classes]
-    bool same_in_all;  // one lattice for all images, a copy of its rows for each
+    const T* rows;             // [copies][lattice rows][sets][classes]
+    bool same_in_all;          // one lattice for all images, a copy of its rows for each
+    std::int64_t copy_values;  // from one such copy to the next, else 0
     CrfCompat compat_kind;
     const T* compat;  // a matrix is transposed, its rows padded as those of the maps
 };
@@ -65,9 +67,11 @@ template <typename T>
 struct Update {
     Maps maps;
     UpdateTerms<T> terms;
-    const T* energies;  // rows, to which the terms are added
-    T* rows;            // where the sums, then Q go; where that is the output, it is scratch
-    T* messages;        // scratch rows of the matrices, or null
+    const void* unary;      // [N][M][C][H][W] that the energies are read from, or null
+    Element unary_element;  // of it
+    T* energies;            // rows, to which the terms are added; with a unary, where they go
+    T* rows;                // where the sums, then Q go; where that is the output, it is scratch
+    T* messages;            // scratch rows of the matrices, or null
     Then then;
     Output output;
 };

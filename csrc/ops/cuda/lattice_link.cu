@@ -1,4 +1,7 @@
+#include <limits>
+
 #include "common/cuda/carve.h"
+#include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "ops/cuda/lattice.h"
 #include "ops/cuda/lattice_simplex.h"
@@ -8,140 +11,168 @@
 namespace wsss_fast::cuda {
 namespace {
 
-// Which rows belong to an image: all that its vertices take, or as many as it may have.
+// Which rows belong to an image: those of the vertices of one image follow those of the image
+// before.
 struct RowsOfImages {
     const std::int32_t* rank;
-    const std::int32_t* vertices;
-    std::int64_t of_image;  // corners
-    std::int64_t capacity;  // or 0
+    const std::int32_t* first;  // [images + 1] rows, and at the end how many there are
+    std::int64_t of_image;      // corners
 
-    __device__ bool has_room(std::int64_t image) const {
-        return capacity == 0 || vertices[image] <= capacity;
-    }
-    __device__ std::int64_t first(std::int64_t image) const {
-        return capacity > 0 ? image * capacity : vertices_before(rank, of_image, image);
-    }
+    // None of an image that has no room.
+    __device__ bool has_room(std::int64_t image) const { return first[image] < first[image + 1]; }
 };
 
-__global__ void mark_bad_images(RowsOfImages rows, const std::int32_t* bad, std::int64_t images,
-                                std::int32_t* out) {
+// A thread for each image, and one for all: an image with more vertices than `capacity` gets no
+// rows.
+__global__ void find_first_rows(const std::int32_t* vertices, std::int64_t capacity,
+                                std::int64_t images, const std::int32_t* bad, std::int32_t* first,
+                                std::int32_t* used, std::int32_t* out) {
     const std::int64_t t = thread_number();
-    if (t < images) out[t] = bad[t] != 0 || !rows.has_room(t) ? 1 : 0;
+    if (t > images) return;
+    std::int32_t before = 0;
+    for (std::int64_t i = 0; i < t; ++i) before += vertices[i] <= capacity ? vertices[i] : 0;
+    first[t] = before;
+    if (t == images) {
+        *used = before;
+    } else {
+        out[t] = bad[t] != 0 || vertices[t] > capacity ? 1 : 0;
+    }
 }
 
+template <int kDims, typename T>
+struct CornersOfBlock {
+    Corner<T> corner[kThreads * (kDims + 1)];
+};
+
+// With known dimensions through shared memory, as the keys are written. Rows are not known yet.
+template <int kDims, typename T>
+__global__ void weigh_points(LatticePoints<T> points, LatticeEmbedding<T> embedding,
+                             KnownDivisor by_image, LatticeView<T> lattice) {
+    const std::int64_t t = thread_number();
+    const int thread = static_cast<int>(threadIdx.x);
+    if (t < lattice.points) {
+        const Quotient of_image = by_image.divide(t);
+        Simplex<kDims, T> simplex;
+        simplex_of_point(points, embedding, of_image.whole, of_image.rest, simplex);
+        const auto write = [&](int r, T weight) {
+            if constexpr (kDims > 0) {
+                auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
+                of_block.corner[thread * (kDims + 1) + r] = {weight, 0};
+            } else {
+                lattice.corner[t * lattice.corners() + r] = {weight, 0};
+            }
+        };
+        for_each_weight(simplex, embedding.dims, write);
+    }
+    if constexpr (kDims > 0) {
+        __syncthreads();
+        const auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
+        const std::int64_t first = (t - thread) * (kDims + 1);
+        for (int i = thread; i < kThreads * (kDims + 1); i += kThreads) {
+            if (first + i >= lattice.entries) break;
+            lattice.corner[first + i] = of_block.corner[i];
+        }
+    }
+}
+
+// After weigh_points: an entry has a copy of its weight.
 template <typename T>
-__global__ void place_vertices(SortedCorners corners, RowsOfImages rows, LatticeView<T> lattice,
+__global__ void place_vertices(SortedCorners corners, RowsOfImages rows, KnownDivisor by_image,
+                               KnownDivisor by_corners, LatticeView<T> lattice,
                                std::uint64_t* vertex_key) {
     const std::int64_t i = thread_number();
     if (i >= corners.count) return;
-    const std::int64_t image = i / corners.of_image;
+    const std::int64_t image = by_image.divide(i).whole;
     const std::uint32_t corner = corners.number[i];
-    const auto point =
-        static_cast<std::int32_t>(corner / static_cast<std::uint32_t>(lattice.corners()));
-    const int r = static_cast<int>(corner % static_cast<std::uint32_t>(lattice.corners()));
+    const std::int32_t rank = rows.rank[i];
     const bool placed = rows.has_room(image);
     // Corners of an image that has no room lead somewhere, though nothing comes of it.
-    const std::int64_t row =
-        placed ? rows.first(image) +
-                     (rows.rank[i] - 1 - vertices_before(rows.rank, rows.of_image, image))
+    const std::int32_t row =
+        placed ? rows.first[image] + (rank - 1 - vertices_before(rows.rank, rows.of_image, image))
                : 0;
-    lattice.offset[r * lattice.points + point] = static_cast<std::int32_t>(row);
-    lattice.entry_point[i] = point;
+    lattice.corner[corner].row = row;
+    lattice.entry[i] = {lattice.corner[corner].weight,
+                        static_cast<std::int32_t>(by_corners.divide(corner).whole)};
     if (!placed) return;
-    if (i == 0 || rows.rank[i] != rows.rank[i - 1]) {
+    if (i == 0 || rank != rows.rank[i - 1]) {
         lattice.begin[row] = static_cast<std::int32_t>(i);
         for (int w = 0; w < corners.words - 1; ++w)
             vertex_key[w * lattice.rows + row] = corners.key[w * corners.count + corner];
         vertex_key[(corners.words - 1) * lattice.rows + row] = corners.top_word[i];
     }
-    if (i + 1 == corners.count || rows.rank[i] != rows.rank[i + 1])
+    if (i + 1 == corners.count || rank != rows.rank[i + 1])
         lattice.end[row] = static_cast<std::int32_t>(i + 1);
-}
-
-template <int kDims, typename T>
-__global__ void weigh_points(LatticePoints<T> points, LatticeEmbedding<T> embedding,
-                             LatticeView<T> lattice) {
-    const std::int64_t t = thread_number();
-    if (t >= lattice.points) return;
-    const std::int64_t of_image = points.height * points.width;
-    Simplex<kDims, T> simplex;
-    simplex_of_point(points, embedding, t / of_image, t % of_image, simplex);
-    write_weights(simplex, embedding.dims, lattice.points, lattice.weight + t);
-}
-
-template <typename T>
-__global__ void weigh_entries(const std::uint32_t* number, LatticeView<T> lattice) {
-    const std::int64_t t = thread_number();
-    if (t >= lattice.entries) return;
-    const auto corners = static_cast<std::uint32_t>(lattice.corners());
-    const std::int64_t r = number[t] % corners;
-    lattice.entry_weight[t] = lattice.weight[r * lattice.points + number[t] / corners];
 }
 
 // The order in the list is any: each of its rows is summed up by itself.
 template <typename T>
 __global__ void list_long_rows(LatticeView<T> lattice) {
     const std::int64_t t = thread_number();
-    if (t >= lattice.rows || lattice.end[t] - lattice.begin[t] <= kLongEntries) return;
+    if (t >= *lattice.used || lattice.end[t] - lattice.begin[t] <= kLongEntries) return;
     lattice.long_row[atomicAdd(lattice.long_count, 1)] = static_cast<std::int32_t>(t);
 }
 
-// Keys of rows, the last word first in their order.
+// Keys of rows, the last word first in their order. kWords: how many where it is known, or 0.
+template <int kWords>
 struct VertexKeys {
     const std::uint64_t* word;  // [words][rows]
     std::int64_t rows;
-    int words;
+    int given_words;
 
-    // -1, 0 or 1: the row's key is less than, equal to or greater than this one.
-    __device__ int compare(std::int64_t row, const std::uint64_t* key) const {
-        for (int w = words - 1; w >= 0; --w) {
+    __device__ int words() const { return kWords > 0 ? kWords : given_words; }
+
+    __device__ bool less(std::int32_t row, const std::uint64_t* key) const {
+        for (int w = words() - 1; w > 0; --w) {
             const std::uint64_t own = word[w * rows + row];
-            if (own != key[w]) return own < key[w] ? -1 : 1;
+            if (own != key[w]) return own < key[w];
         }
-        return 0;
+        return word[row] < key[0];
+    }
+    __device__ bool equal(std::int32_t row, const std::uint64_t* key) const {
+        bool all = true;
+        for (int w = 0; w < words(); ++w) all = all && word[w * rows + row] == key[w];
+        return all;
     }
 
-    // The row in [begin, end), which are in order, that has the key; or -1.
-    __device__ std::int64_t find(const std::uint64_t* key, std::int64_t begin,
-                                 std::int64_t end) const {
+    // The first of the rows [begin, end), which are in order, whose key is not less; or end.
+    __device__ std::int32_t lower_bound(const std::uint64_t* key, std::int32_t begin,
+                                        std::int32_t end) const {
         while (begin < end) {
-            const std::int64_t middle = begin + (end - begin) / 2;
-            const int order = compare(middle, key);
-            if (order == 0) return middle;
-            if (order < 0) {
-                begin = middle + 1;
-            } else {
-                end = middle;
-            }
+            const std::int32_t middle = begin + (end - begin) / 2;
+            const bool below = less(middle, key);
+            begin = below ? middle + 1 : begin;
+            end = below ? end : middle;
         }
-        return -1;
+        return begin;
     }
 };
 
 // One thread for a row and an axis. Threads side by side look for keys that are in order too, so a
 // warp goes through the same places together.
-template <typename T>
-__global__ void link_neighbours(VertexKeys keys, KeyLayout layout, RowsOfImages rows,
-                                std::int64_t points_of_image, LatticeView<T> lattice) {
-    const std::int64_t t = thread_number();
-    if (t >= lattice.rows * lattice.corners()) return;
-    const int axis = static_cast<int>(t / lattice.rows);
-    const std::int64_t row = t % lattice.rows;
-    if (lattice.begin[row] == lattice.end[row]) return;
-    std::uint64_t key[kMaxKeyWords];
-    for (int w = 0; w < keys.words; ++w) key[w] = keys.word[w * keys.rows + row];
+template <int kWords, typename T>
+__global__ void link_neighbours(VertexKeys<kWords> keys, KeyLayout layout, RowsOfImages rows,
+                                KnownDivisor by_rows, KnownDivisor by_points,
+                                LatticeView<T> lattice) {
+    const Quotient of_axis = by_rows.divide(thread_number());
+    const int axis = static_cast<int>(of_axis.whole);
+    const auto row = static_cast<std::int32_t>(of_axis.rest);
+    if (axis >= lattice.corners() || row >= *lattice.used) return;
+    std::uint64_t key[kWords > 0 ? kWords : kMaxKeyWords];
+    for (int w = 0; w < keys.words(); ++w) key[w] = keys.word[w * keys.rows + row];
     const bool diagonal = axis == lattice.dims;
-    if (!diagonal) key[layout.word[axis]] += key_step(layout, axis);
-    for (int i = 0; i < lattice.dims && diagonal; ++i) key[layout.word[i]] -= key_step(layout, i);
-    const std::int64_t image = lattice.entry_point[lattice.begin[row]] / points_of_image;
-    const std::int64_t first = rows.first(image);
-    // A step of one coordinate goes up in the order, that of all goes down.
-    const std::int64_t after =
-        keys.find(key, diagonal ? first : row + 1, diagonal ? row : first + rows.vertices[image]);
-    if (after < 0) return;
+    const auto word_of = [&](int i) { return kWords == 1 ? 0 : layout.word[i]; };
+    if (!diagonal) key[word_of(axis)] += key_step(layout, axis);
+    for (int i = 0; i < lattice.dims && diagonal; ++i) key[word_of(i)] -= key_step(layout, i);
+    const std::int64_t image = by_points.divide(lattice.entry[lattice.begin[row]].point).whole;
+    // A step of one coordinate goes up in the order, that of all goes down. The first coordinate
+    // lies in the lowest bits: no key comes between the two.
+    const std::int32_t end = diagonal ? row : rows.first[image + 1];
+    std::int32_t after = diagonal ? rows.first[image] : row + 1;
+    if (axis != 0) after = keys.lower_bound(key, after, end);
+    if (after >= end || !keys.equal(after, key)) return;
     Neighbours* neighbours = lattice.neighbours + axis * lattice.rows;
-    neighbours[row].after = static_cast<std::int32_t>(after);
-    neighbours[after].before = static_cast<std::int32_t>(row);
+    neighbours[row].after = after;
+    neighbours[after].before = row;
 }
 
 }  // namespace
@@ -155,6 +186,7 @@ template <typename T>
 std::int64_t LatticeBuilder<T>::linking_bytes(std::int64_t rows) const {
     Carve carve;
     carve.take<std::uint64_t>(rows * layout_.words);
+    carve.take<std::int32_t>(points_.images + 1);
     return carve.bytes();
 }
 
@@ -172,31 +204,43 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
         view_lattice<T>(lattice, bytes, points_.images, points(), points_.dims);
     Carve carve(workspace);
     auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
+    auto* first = carve.take<std::int32_t>(points_.images + 1);
 
     fill_bytes(view.long_count, 0, 4, place_);
-    // Rows that no vertex takes have no entries; a neighbour that is not there is -1.
-    fill_bytes(view.begin, 0, rows * 4, place_);
-    fill_bytes(view.end, 0, rows * 4, place_);
+    // A neighbour that is not there is -1.
     fill_bytes(view.neighbours, 0xFF, rows * view.corners() * 8, place_);
     if (corners_ == 0) {
         fill_bytes(view.bad, 0, points_.images * 4, place_);
+        fill_bytes(view.used, 0, 4, place_);
         return;
     }
 
-    const RowsOfImages rows_of{arrays_.rank, vertices_, of_image_, room_of_image(capacity)};
-    launch(&mark_bad_images, for_each(points_.images), place_, rows_of, arrays_.bad, points_.images,
+    // Without a capacity any number has room.
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    launch(&find_first_rows, for_each(points_.images + 1), place_, vertices_,
+           capacity > 0 ? capacity : kMost, points_.images, arrays_.bad, first, view.used,
            view.bad);
-    launch(&place_vertices<T>, for_each(corners_), place_,
-           sorted_corners(arrays_, corners_, of_image_, layout_.words), rows_of, view, vertex_key);
+    const RowsOfImages rows_of{arrays_.rank, first, of_image_};
     auto weigh = &weigh_points<0, T>;
     if (points_.dims == 2) weigh = &weigh_points<2, T>;
     if (points_.dims == 5) weigh = &weigh_points<5, T>;
-    launch(weigh, for_each(view.points), place_, points_, embedding_, view);
-    launch(&weigh_entries<T>, for_each(view.entries), place_, arrays_.pairs.numbers, view);
+    launch(weigh, for_each(view.points), place_, points_, embedding_,
+           KnownDivisor(points_.height * points_.width), view);
+    launch(&place_vertices<T>, for_each(corners_), place_,
+           sorted_corners(arrays_, corners_, of_image_, layout_.words), rows_of,
+           KnownDivisor(of_image_), KnownDivisor(view.corners()), view, vertex_key);
     launch(&list_long_rows<T>, for_each(rows), place_, view);
-    launch(&link_neighbours<T>, for_each(rows * view.corners()), place_,
-           VertexKeys{vertex_key, rows, layout_.words}, layout_, rows_of,
-           points_.height * points_.width, view);
+    const Shape threads = for_each(rows * view.corners());
+    const KnownDivisor by_rows(rows);
+    const KnownDivisor by_points(points_.height * points_.width);
+    if (layout_.words == 1) {
+        launch(&link_neighbours<1, T>, threads, place_, VertexKeys<1>{vertex_key, rows, 1}, layout_,
+               rows_of, by_rows, by_points, view);
+    } else {
+        launch(&link_neighbours<0, T>, threads, place_,
+               VertexKeys<0>{vertex_key, rows, layout_.words}, layout_, rows_of, by_rows, by_points,
+               view);
+    }
 }
 
 // What is defined here of it.

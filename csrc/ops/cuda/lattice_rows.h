@@ -24,9 +24,15 @@ struct RowsOnLattice {
     std::int64_t lattice_values() const { return lattice_rows() * shape.channels(); }
 };
 
-// rows[row] = sum over its entries of weight * points[point]. `points` may be null, for ones.
+// rows[row] = sum over its entries of weight * points[point].
 template <typename T>
 void splat(const RowsOnLattice<T>& on, const T* points, T* rows, const Place& place);
+// The same of points that have one channel each, which is one.
+template <typename T>
+void splat_ones(const RowsOnLattice<T>& on, T* rows, const Place& place);
+
+// How often a blur goes through the rows.
+constexpr int blur_passes(int dims) { return (dims + 2) / 2; }
 
 // Blurs along all axes; `rows` goes in, and comes out where the result is. `other` is as large.
 template <typename T>

@@ -105,14 +105,13 @@ __device__ bool simplex_of_point(const LatticePoints<T>& points,
     return false;
 }
 
-// weight[r * stride] for each corner r.
-template <int kDims, typename T>
-__device__ void write_weights(const Simplex<kDims, T>& simplex, int dims, std::int64_t stride,
-                              T* weight) {
+// write(r, weight) for each corner r.
+template <int kDims, typename T, typename Write>
+__device__ void for_each_weight(const Simplex<kDims, T>& simplex, int dims, Write&& write) {
     const int d = kDims > 0 ? kDims : dims;
-    weight[0] = weight_of_origin(simplex.sorted[0], simplex.sorted[d]);
+    write(0, weight_of_origin(simplex.sorted[0], simplex.sorted[d]));
     for (int r = 1; r <= d; ++r)
-        weight[r * stride] = weight_of_corner(simplex.sorted[d - r], simplex.sorted[d - r + 1]);
+        write(r, weight_of_corner(simplex.sorted[d - r], simplex.sorted[d - r + 1]));
 }
 
 // write(r, words) for each corner r, with its key. kWords: as kDims.

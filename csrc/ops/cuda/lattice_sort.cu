@@ -1,6 +1,7 @@
 #include <limits>
 
 #include "common/cuda/carve.h"
+#include "common/cuda/divide.h"
 #include "common/cuda/launch.h"
 #include "common/refuse.h"
 #include "ops/cuda/lattice.h"
@@ -10,23 +11,47 @@
 namespace wsss_fast::cuda {
 namespace {
 
+template <int kDims>
+struct KeysOfBlock {
+    std::uint64_t key[kThreads * (kDims + 1)];
+};
+
+// With known dimensions the corners of a block's points go through shared memory, so that threads
+// side by side write keys side by side.
 template <int kDims, int kWords, typename T>
 __global__ void write_keys(LatticePoints<T> points, LatticeEmbedding<T> embedding, KeyLayout layout,
-                           std::int64_t corners, std::uint64_t* keys, std::uint32_t* numbers,
-                           std::int32_t* bad) {
+                           KnownDivisor by_image, std::int64_t corners, std::uint64_t* keys,
+                           std::uint32_t* numbers, std::int32_t* bad) {
+    static_assert((kDims > 0) == (kWords == 1));
     const std::int64_t t = thread_number();
-    const std::int64_t of_image = points.height * points.width;
-    if (t >= points.images * of_image) return;
-    const std::int64_t image = t / of_image;
+    const int thread = static_cast<int>(threadIdx.x);
     const int d = kDims > 0 ? kDims : embedding.dims;
-    Simplex<kDims, T> simplex;
-    if (!simplex_of_point(points, embedding, image, t % of_image, simplex)) bad[image] = 1;
-    for_each_key<kDims, kWords>(layout, simplex, d, image, [&](int r, const std::uint64_t* key) {
-        const std::int64_t corner = t * (d + 1) + r;
-        numbers[corner] = static_cast<std::uint32_t>(corner);
-        for (int w = 0; w < (kWords > 0 ? kWords : layout.words); ++w)
-            keys[w * corners + corner] = key[w];
-    });
+    if (t * (d + 1) < corners) {
+        const Quotient of_image = by_image.divide(t);
+        Simplex<kDims, T> simplex;
+        if (!simplex_of_point(points, embedding, of_image.whole, of_image.rest, simplex))
+            bad[of_image.whole] = 1;
+        const auto write = [&](int r, const std::uint64_t* key) {
+            if constexpr (kDims > 0) {
+                block_shared<KeysOfBlock<kDims>>().key[thread * (kDims + 1) + r] = key[0];
+            } else {
+                const std::int64_t corner = t * (d + 1) + r;
+                numbers[corner] = static_cast<std::uint32_t>(corner);
+                for (int w = 0; w < layout.words; ++w) keys[w * corners + corner] = key[w];
+            }
+        };
+        for_each_key<kDims, kWords>(layout, simplex, d, of_image.whole, write);
+    }
+    if constexpr (kDims > 0) {
+        __syncthreads();
+        const auto& of_block = block_shared<KeysOfBlock<kDims>>();
+        const std::int64_t first = (t - thread) * (kDims + 1);
+        for (int i = thread; i < kThreads * (kDims + 1); i += kThreads) {
+            if (first + i >= corners) break;
+            keys[first + i] = of_block.key[i];
+            numbers[first + i] = static_cast<std::uint32_t>(first + i);
+        }
+    }
 }
 
 // A word of the keys in the order that the words before it gave.
@@ -124,8 +149,9 @@ void LatticeBuilder<T>::sort(void* workspace, std::int32_t* vertices) {
     if (one && points_.dims == 2) write = &write_keys<2, 1, T>;
     if (one && points_.dims == 5) write = &write_keys<5, 1, T>;
     SortedPairs& pairs = arrays_.pairs;
-    launch(write, for_each(points()), place_, points_, embedding_, layout_, corners_, arrays_.key,
-           pairs.numbers, arrays_.bad);
+    launch(write, for_each(points()), place_, points_, embedding_, layout_,
+           KnownDivisor(points_.height * points_.width), corners_, arrays_.key, pairs.numbers,
+           arrays_.bad);
     // From the lowest word to the highest, each sort keeping the order of those before.
     for (int w = 0; w < layout_.words; ++w) {
         if (!one) {

@@ -9,11 +9,24 @@
 namespace wsss_fast::cuda {
 
 // A vertex with more points than this is splatted to by a whole block.
-constexpr std::int64_t kLongEntries = 256;
+constexpr std::int64_t kLongEntries = 128;
 
 struct alignas(8) Neighbours {
     std::int32_t before;  // rows, or -1 for none
     std::int32_t after;
+};
+
+// A corner of a point's simplex, and the other way round a point of a vertex: what a thread needs
+// of either comes in one load.
+template <typename T>
+struct alignas(2 * sizeof(T)) Corner {
+    T weight;          // barycentric
+    std::int32_t row;  // of its vertex
+};
+template <typename T>
+struct alignas(2 * sizeof(T)) Entry {
+    T weight;
+    std::int32_t point;
 };
 
 // A lattice's arrays inside its block of memory on the device. The block has no addresses in it,
@@ -26,16 +39,15 @@ struct LatticeView {
     std::int64_t rows = 0;     // for the vertices of all images, unused ones included
     std::int64_t entries = 0;  // points (d+1)
 
-    T* weight = nullptr;                  // [d+1][points] barycentric weight of each corner
-    T* entry_weight = nullptr;            // [entries] the same in the order of the rows
-    std::int32_t* offset = nullptr;       // [d+1][points] row of each corner
-    std::int32_t* entry_point = nullptr;  // [entries] points in the order of the rows
-    std::int32_t* bad = nullptr;          // [images] not 0: no result can be had
-    std::int32_t* long_count = nullptr;   // how many rows have more than kLongEntries entries
-    std::int32_t* long_row = nullptr;     // [entries / kLongEntries] which
-    std::int32_t* begin = nullptr;        // [rows] where a row's entries begin
-    std::int32_t* end = nullptr;          // [rows] and end
-    Neighbours* neighbours = nullptr;     // [d+1][rows] along each axis
+    Corner<T>* corner = nullptr;         // [points][d+1]
+    Entry<T>* entry = nullptr;           // [entries] the same corners in the order of the rows
+    std::int32_t* bad = nullptr;         // [images] not 0: no result can be had
+    std::int32_t* used = nullptr;        // how many rows have a vertex: the first ones
+    std::int32_t* long_count = nullptr;  // how many rows have more than kLongEntries entries
+    std::int32_t* long_row = nullptr;    // [entries / kLongEntries] which
+    std::int32_t* begin = nullptr;       // [rows] where a row's entries begin
+    std::int32_t* end = nullptr;         // [rows] and end
+    Neighbours* neighbours = nullptr;    // [d+1][rows] along each axis
 
     WSSS_FAST_HOST_DEVICE int corners() const { return dims + 1; }
 };
@@ -51,8 +63,8 @@ inline std::int64_t lattice_row_bytes(int dims) {
 template <typename T>
 std::int64_t lattice_fixed_bytes(std::int64_t images, std::int64_t points, int dims) {
     const std::int64_t entries = points * (dims + 1);
-    return entries * 2 * static_cast<std::int64_t>(sizeof(T) + 4) +
-           (images + 1 + entries / kLongEntries) * 4 + kWord;
+    return entries * static_cast<std::int64_t>(sizeof(Corner<T>) + sizeof(Entry<T>)) +
+           (images + 2 + entries / kLongEntries) * 4 + kWord;
 }
 
 }  // namespace detail
@@ -87,14 +99,13 @@ LatticeView<T> view_lattice(void* block, std::int64_t bytes, std::int64_t images
         at += count * static_cast<std::int64_t>(sizeof(*array));
     };
     // Arrays of pairs, or that come in pairs of one length, first: all elements are then aligned.
-    take(view.weight, view.entries);
-    take(view.entry_weight, view.entries);
-    take(view.offset, view.entries);
-    take(view.entry_point, view.entries);
+    take(view.corner, view.entries);
+    take(view.entry, view.entries);
     take(view.neighbours, view.rows * (dims + 1));
     take(view.begin, view.rows);
     take(view.end, view.rows);
     take(view.bad, images);
+    take(view.used, 1);
     take(view.long_count, 1);
     take(view.long_row, view.entries / kLongEntries);
     return view;

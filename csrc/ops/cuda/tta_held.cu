@@ -85,7 +85,7 @@ __device__ void stage(const Merge<T>& merge, const Prediction<T>& input, std::in
     while (c < classes) {
         const T low = load_element<T>(input.data, kElement, from);
         const T high = load_element<T>(input.data, kElement, from + down);
-        staged[to] = fused(rows.weight, high, rest * low);
+        staged[to] = multiply_add(rows.weight, high, rest * low);
         c += class_step;
         j += column_step;
         from += from_step;
@@ -133,7 +133,7 @@ __device__ void add_softmax(const T* left, const T* right, T weight, int count, 
         const Pack<T, 4> low = *packs_at<4>(left + first);
         const Pack<T, 4> high = *packs_at<4>(right + first);
         for (int i = 0; i < 4; ++i) {
-            value[first + i] = fused(weight, high.value[i], rest * low.value[i]);
+            value[first + i] = multiply_add(weight, high.value[i], rest * low.value[i]);
             greatest = std::fmax(greatest, value[first + i]);  // passes over NaN
         }
     }
@@ -146,7 +146,7 @@ __device__ void add_softmax(const T* left, const T* right, T weight, int count, 
     for_held<kHeld>(count, [&](int c) {
         const T exponent = value[c] - greatest;
         value[c] = fast_exp_nonpositive(exponent);
-        if (c < count) total += fused(exponent, T(0), value[c]);  // NaN for -inf, too
+        if (c < count) total += multiply_add(exponent, T(0), value[c]);  // NaN for -inf, too
     });
     if (team.parts > 1) {
         const T own = total;
@@ -154,7 +154,7 @@ __device__ void add_softmax(const T* left, const T* right, T weight, int count, 
         team.exchange(shared.total, own, [&](T other) { total += other; });
     }
     const T inverse = T(1) / total;
-    for_held<kHeld>(count, [&](int c) { sums[c] = fused(value[c], inverse, sums[c]); });
+    for_held<kHeld>(count, [&](int c) { sums[c] = multiply_add(value[c], inverse, sums[c]); });
 }
 
 template <typename T, Element kElement, int kHeld>
