@@ -206,7 +206,10 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
     auto* first = carve.take<std::int32_t>(points_.images + 1);
 
-    fill_bytes(view.long_count, 0, 4, place_);
+    // And the list that it counts, the block's last array: the same lattice has the same bytes.
+    const std::int64_t before =
+        reinterpret_cast<char*>(view.long_count) - static_cast<char*>(lattice);
+    fill_bytes(view.long_count, 0, bytes - before, place_);
     // A neighbour that is not there is -1.
     fill_bytes(view.neighbours, 0xFF, rows * view.corners() * 8, place_);
     if (corners_ == 0) {
