@@ -160,7 +160,8 @@ def test_exponential_is_accurate():
     z = torch.stack([torch.zeros_like(gap), -gap]).view(1, 2, 1, -1)
     ours = tta_merge([z], (1, 4096), flipped=[False])[0, 1, 0].double()
     expected = z.double().softmax(1)[0, 1, 0]
-    assert ((ours - expected).abs() / expected).max() < 5e-7
+    # Those of a GPU are off by 2^-23 for each unit of the exponent.
+    assert ((ours - expected).abs() / expected).max() < (1e-5 if ours.is_cuda else 5e-7)
 
 
 @pytest.mark.parametrize("classes", [5, 30, 203])

@@ -39,60 +39,45 @@ __global__ void find_first_rows(const std::int32_t* vertices, std::int64_t capac
     }
 }
 
-template <int kDims, typename T>
-struct CornersOfBlock {
-    Corner<T> corner[kThreads * (kDims + 1)];
+// A number for each corner, the corners of all points that have the same number side by side: the
+// entries of a row are of points side by side, too, so that a warp that goes along them stays
+// within a few pieces of memory.
+template <typename T>
+struct CornerPlanes {
+    T* weight;          // [d+1][points] barycentric
+    std::int32_t* row;  // [d+1][points] of its vertex
 };
 
-// With known dimensions through shared memory, as the keys are written. Rows are not known yet.
 template <int kDims, typename T>
 __global__ void weigh_points(LatticePoints<T> points, LatticeEmbedding<T> embedding,
-                             KnownDivisor by_image, LatticeView<T> lattice) {
+                             KnownDivisor by_image, std::int64_t all, T* weight) {
     const std::int64_t t = thread_number();
-    const int thread = static_cast<int>(threadIdx.x);
-    if (t < lattice.points) {
-        const Quotient of_image = by_image.divide(t);
-        Simplex<kDims, T> simplex;
-        simplex_of_point(points, embedding, of_image.whole, of_image.rest, simplex);
-        const auto write = [&](int r, T weight) {
-            if constexpr (kDims > 0) {
-                auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
-                of_block.corner[thread * (kDims + 1) + r] = {weight, 0};
-            } else {
-                lattice.corner[t * lattice.corners() + r] = {weight, 0};
-            }
-        };
-        for_each_weight(simplex, embedding.dims, write);
-    }
-    if constexpr (kDims > 0) {
-        __syncthreads();
-        const auto& of_block = block_shared<CornersOfBlock<kDims, T>>();
-        const std::int64_t first = (t - thread) * (kDims + 1);
-        for (int i = thread; i < kThreads * (kDims + 1); i += kThreads) {
-            if (first + i >= lattice.entries) break;
-            lattice.corner[first + i] = of_block.corner[i];
-        }
-    }
+    if (t >= all) return;
+    const Quotient of_image = by_image.divide(t);
+    Simplex<kDims, T> simplex;
+    simplex_of_point(points, embedding, of_image.whole, of_image.rest, simplex);
+    for_each_weight(simplex, embedding.dims, [&](int r, T own) { weight[r * all + t] = own; });
 }
 
 // After weigh_points: an entry has a copy of its weight.
 template <typename T>
 __global__ void place_vertices(SortedCorners corners, RowsOfImages rows, KnownDivisor by_image,
-                               KnownDivisor by_corners, LatticeView<T> lattice,
-                               std::uint64_t* vertex_key) {
+                               KnownDivisor by_corners, CornerPlanes<T> planes,
+                               LatticeView<T> lattice, std::uint64_t* vertex_key) {
     const std::int64_t i = thread_number();
     if (i >= corners.count) return;
     const std::int64_t image = by_image.divide(i).whole;
     const std::uint32_t corner = corners.number[i];
+    const Quotient of_point = by_corners.divide(corner);
+    const std::int64_t at = of_point.rest * lattice.points + of_point.whole;
     const std::int32_t rank = rows.rank[i];
     const bool placed = rows.has_room(image);
     // Corners of an image that has no room lead somewhere, though nothing comes of it.
     const std::int32_t row =
         placed ? rows.first[image] + (rank - 1 - vertices_before(rows.rank, rows.of_image, image))
                : 0;
-    lattice.corner[corner].row = row;
-    lattice.entry[i] = {lattice.corner[corner].weight,
-                        static_cast<std::int32_t>(by_corners.divide(corner).whole)};
+    planes.row[at] = row;
+    lattice.entry[i] = {planes.weight[at], static_cast<std::int32_t>(of_point.whole)};
     if (!placed) return;
     if (i == 0 || rank != rows.rank[i - 1]) {
         lattice.begin[row] = static_cast<std::int32_t>(i);
@@ -102,6 +87,18 @@ __global__ void place_vertices(SortedCorners corners, RowsOfImages rows, KnownDi
     }
     if (i + 1 == corners.count || rank != rows.rank[i + 1])
         lattice.end[row] = static_cast<std::int32_t>(i + 1);
+}
+
+// The corners of a point side by side, for slices. To place vertices there in the first place takes
+// five times as long as this and that: the points of a row then lie 48 bytes apart.
+template <typename T>
+__global__ void join_corners(CornerPlanes<T> planes, KnownDivisor by_corners,
+                             LatticeView<T> lattice) {
+    const std::int64_t i = thread_number();
+    if (i >= lattice.entries) return;
+    const Quotient of_point = by_corners.divide(i);
+    const std::int64_t at = of_point.rest * lattice.points + of_point.whole;
+    lattice.corner[i] = {planes.weight[at], planes.row[at]};
 }
 
 // The order in the list is any: each of its rows is summed up by itself.
@@ -187,6 +184,8 @@ std::int64_t LatticeBuilder<T>::linking_bytes(std::int64_t rows) const {
     Carve carve;
     carve.take<std::uint64_t>(rows * layout_.words);
     carve.take<std::int32_t>(points_.images + 1);
+    carve.take<T>(corners_);
+    carve.take<std::int32_t>(corners_);
     return carve.bytes();
 }
 
@@ -205,6 +204,8 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     Carve carve(workspace);
     auto* vertex_key = carve.take<std::uint64_t>(rows * layout_.words);
     auto* first = carve.take<std::int32_t>(points_.images + 1);
+    auto* weight = carve.take<T>(corners_);
+    const CornerPlanes<T> planes{weight, carve.take<std::int32_t>(corners_)};
 
     // And the list that it counts, the block's last array: the same lattice has the same bytes.
     const std::int64_t before =
@@ -227,15 +228,17 @@ void LatticeBuilder<T>::link(std::int64_t rows, std::int64_t capacity, void* wor
     auto weigh = &weigh_points<0, T>;
     if (points_.dims == 2) weigh = &weigh_points<2, T>;
     if (points_.dims == 5) weigh = &weigh_points<5, T>;
-    launch(weigh, for_each(view.points), place_, points_, embedding_,
-           KnownDivisor(points_.height * points_.width), view);
+    const KnownDivisor by_points(points_.height * points_.width);
+    const KnownDivisor by_corners(view.corners());
+    launch(weigh, for_each(view.points), place_, points_, embedding_, by_points, view.points,
+           planes.weight);
     launch(&place_vertices<T>, for_each(corners_), place_,
            sorted_corners(arrays_, corners_, of_image_, layout_.words), rows_of,
-           KnownDivisor(of_image_), KnownDivisor(view.corners()), view, vertex_key);
+           KnownDivisor(of_image_), by_corners, planes, view, vertex_key);
+    launch(&join_corners<T>, for_each(view.entries), place_, planes, by_corners, view);
     launch(&list_long_rows<T>, for_each(rows), place_, view);
     const Shape threads = for_each(rows * view.corners());
     const KnownDivisor by_rows(rows);
-    const KnownDivisor by_points(points_.height * points_.width);
     if (layout_.words == 1) {
         launch(&link_neighbours<1, T>, threads, place_, VertexKeys<1>{vertex_key, rows, 1}, layout_,
                rows_of, by_rows, by_points, view);
