@@ -39,25 +39,22 @@ __global__ void gather_gradients(PathGradientParams<T> params, int paths, int fi
                                  int last_path, const Position* positions) {
     const PathSources& sources = params.sources;
     const std::int64_t number = thread_number();
-    const Quotient of_row = divide(number, sources.width);
-    const Quotient of_image = divide(of_row.whole, sources.height);
-    const std::int64_t image = of_image.whole;
-    if (image >= sources.images) return;
-    const std::int64_t row = of_image.rest;
-    const std::int64_t column = of_row.rest - sources.first_x;
+    const PathMapPixel pixel(sources, number);
+    if (pixel.image >= sources.images) return;
 
     const T boundary = load_element<T>(params.boundary, params.element, number);
     T sum = is_boundary(boundary) ? params.grad_boundary[number] : static_cast<T>(NAN);
     const std::int64_t plane = sources.images * sources.of_image();
-    const Position* own = positions + image * sources.of_image() + row * sources.columns + column;
+    const Position* own =
+        positions + pixel.image * sources.of_image() + pixel.row * sources.columns + pixel.column;
     for_paths(sources.radius, first_path, last_path, [&](int p, int dy, int dx) {
-        const std::int64_t grads = (image * paths + p) * sources.rows;
+        const std::int64_t grads = (pixel.image * paths + p) * sources.rows;
         int position = 0;
         for_path_rows(dy, dx, [&](int y, int left, int right) {
-            const std::int64_t from_row = row - y;
+            const std::int64_t from_row = pixel.row - y;
             const bool inside = from_row >= 0 && from_row < sources.rows;
             for (int x = left; x <= right; ++x, ++position) {
-                const std::int64_t from = column - x;
+                const std::int64_t from = pixel.column - x;
                 if (!inside || from < 0 || from >= sources.columns) continue;
                 if (own[-y * sources.columns - x] != position) continue;
                 sum += params.scale * load_element<T>(params.grad_maxima, params.grad_element,

@@ -166,24 +166,20 @@ __global__ void add_sums(PathTiles tiles, BoundaryMaps<T> maps, T scale, const T
                          T* grad_boundary) {
     const PathSources& sources = tiles.sources;
     const std::int64_t number = thread_number();
-    const Quotient of_row = divide(number, sources.width);
-    const Quotient of_image = divide(of_row.whole, sources.height);
-    const std::int64_t image = of_image.whole;
-    if (image >= sources.images) return;
-    const std::int64_t row = of_image.rest;
-    const std::int64_t column = of_row.rest - sources.first_x;
+    const PathMapPixel pixel(sources, number);
+    if (pixel.image >= sources.images) return;
 
     const PathReach reach(sources.radius);
     const int around = sources.radius - 1;
-    const TileRange down(row, kPathTileRows, 0, around, tiles.down);
-    const TileRange across(column, kPathColumns, around, around, tiles.across);
+    const TileRange down(pixel.row, kPathTileRows, 0, around, tiles.down);
+    const TileRange across(pixel.column, kPathColumns, around, around, tiles.across);
     T sum = is_boundary(maps.at(number)) ? grad_boundary[number] : static_cast<T>(NAN);
     for (int part = 0; part < tiles.parts; ++part) {
         for (std::int64_t y = down.first; y <= down.last; ++y) {
             for (std::int64_t x = across.first; x <= across.last; ++x) {
-                const std::int64_t tile = (image * tiles.down + y) * tiles.across + x;
-                const std::int64_t in_tile =
-                    (row - y * kPathTileRows) * reach.width + column - x * kPathColumns + around;
+                const std::int64_t tile = (pixel.image * tiles.down + y) * tiles.across + x;
+                const std::int64_t in_tile = (pixel.row - y * kPathTileRows) * reach.width +
+                                             pixel.column - x * kPathColumns + around;
                 sum += scale * sums[(tile * tiles.parts + part) * reach.pixels() + in_tile];
             }
         }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/cuda/divide.h"
 #include "common/host_device.h"
 
 namespace wsss_fast::cuda {
@@ -26,6 +27,21 @@ inline PathSources sources_inside(std::int64_t images, std::int64_t height, std:
     const int reach = radius - 1;
     return {images, height, width, height - reach, reach, width - 2 * reach, radius};
 }
+
+// Pixel `number` of the maps. Its column is counted as those of sources are.
+struct PathMapPixel {
+    std::int64_t image;
+    std::int64_t row;
+    std::int64_t column;
+
+    WSSS_FAST_HOST_DEVICE PathMapPixel(const PathSources& sources, std::int64_t number) {
+        const Quotient of_row = divide(number, sources.width);
+        const Quotient of_image = divide(of_row.whole, sources.height);
+        image = of_image.whole;
+        row = of_image.rest;
+        column = of_row.rest - sources.first_x;
+    }
+};
 
 // How many paths begin in a source.
 inline int path_count(int radius) {

@@ -110,17 +110,6 @@ __device__ void fill_rest(std::int64_t classes, const HeldLayout& layout, T* sta
     }
 }
 
-// body(c) for the classes c < count of the kHeld at most that a thread has, and for up to three
-// more: four at a time without a branch.
-template <int kHeld, typename Body>
-__device__ void for_held(int count, Body&& body) {
-    for (int first = 0; first < kHeld; first += 4) {
-        if (first < count) {
-            for (int c = first; c < first + 4; ++c) body(c);
-        }
-    }
-}
-
 // Some classes of one input at a pixel, from its two columns: their softmax is added to the sums.
 template <typename T, int kHeld>
 __device__ void add_softmax(const T* left, const T* right, T weight, int count, const Team& team,
@@ -143,7 +132,7 @@ __device__ void add_softmax(const T* left, const T* right, T weight, int count, 
                       [&](T other) { greatest = std::fmax(greatest, other); });
     }
     T total = 0;
-    for_held<kHeld>(count, [&](int c) {
+    for_classes<kHeld>(count, [&](int c) {
         const T exponent = value[c] - greatest;
         value[c] = fast_exp_nonpositive(exponent);
         if (c < count) total += multiply_add(exponent, T(0), value[c]);  // NaN for -inf, too
@@ -154,7 +143,7 @@ __device__ void add_softmax(const T* left, const T* right, T weight, int count, 
         team.exchange(shared.total, own, [&](T other) { total += other; });
     }
     const T inverse = T(1) / total;
-    for_held<kHeld>(count, [&](int c) { sums[c] = multiply_add(value[c], inverse, sums[c]); });
+    for_classes<kHeld>(count, [&](int c) { sums[c] = multiply_add(value[c], inverse, sums[c]); });
 }
 
 template <typename T, Element kElement, int kHeld>
@@ -201,14 +190,14 @@ __global__ void __launch_bounds__(kMostThreads, sizeof(T) == 4 ? 2 : 1)
     if (merge.label_bytes == 0) {
         const std::int64_t points = merge.points();
         const std::int64_t at = (image * merge.classes + first) * points + point;
-        for_held<kHeld>(count, [&](int c) {
+        for_classes<kHeld>(count, [&](int c) {
             if (c >= count || !real) return;
             store_element(merge.out, kElement, at + c * points, mean_of(merge, sums[c]));
         });
         return;
     }
     BestClass<T> best{sums[0], first};
-    for_held<kHeld>(count, [&](int c) {
+    for_classes<kHeld>(count, [&](int c) {
         if (c < count) best.consider(sums[c], first + c);
     });
     if (team.parts > 1) {
